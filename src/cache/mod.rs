@@ -1,0 +1,1 @@
+//! What is kept: requests mapped to collections, admission, answers without the cloud.

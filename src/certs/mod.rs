@@ -1,0 +1,1 @@
+//! Keys and certificates: loading, the hub's own CA, subjects.

@@ -1,0 +1,1 @@
+//! Whether the API server can be reached, and since when.

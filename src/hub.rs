@@ -1,0 +1,1 @@
+//! Starts every long task and knows everyone.

@@ -1,0 +1,1 @@
+//! Kubernetes objects and lists as bytes, JSON and protobuf, without schemas.

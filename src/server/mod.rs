@@ -1,0 +1,1 @@
+//! The door: listeners, TLS, one connection.

@@ -1,0 +1,1 @@
+//! Bytes in collections with versions. Knows neither Kubernetes nor HTTP.

@@ -1,0 +1,1 @@
+//! The operating system: the only place for nix, libc and unsafe.

@@ -1,0 +1,1 @@
+//! Connections to the API server: pools, order of servers, headers, retries.
