@@ -9,3 +9,16 @@ pub const TARGET_BYTES_MAX: usize = 16 * 1024;
 pub const ACCEPT_CLAUSES_MAX: usize = 8;
 /// Longest name of an agent, bytes: a directory's name and a log word are made of it.
 pub const AGENT_BYTES_MAX: usize = 63;
+
+// ---- access
+
+/// Identities remembered as accepted: 33 bytes each. A node has tens of pods, each with a token an hour.
+pub const KNOWN_IDENTITIES_MAX: usize = 512;
+
+// ---- store
+
+/// What holding one item costs beside key and value: its share of a tree node (two fat pointers, filled to two
+/// thirds), and two allocations with their counts.
+pub const STORE_ITEM_BYTES: usize = 112;
+/// What a collection costs beside its items: its record, its key in the cache's table, its version.
+pub const STORE_COLLECTION_BYTES: usize = 512;

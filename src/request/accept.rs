@@ -24,7 +24,8 @@ const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// The clauses of `Accept` that the hub could answer from what it keeps, best first. Tables, YAML, CBOR and versions
 /// of metadata other than v1 are left out: they are never kept. No header means JSON.
 pub fn wanted(accept: Option<&str>) -> heapless::Vec<Wanted, { limits::ACCEPT_CLAUSES_MAX }> {
-    let mut clauses: heapless::Vec<(u16, Wanted), { limits::ACCEPT_CLAUSES_MAX }> = heapless::Vec::new();
+    let mut clauses: heapless::Vec<(u16, Wanted), { limits::ACCEPT_CLAUSES_MAX }> =
+        heapless::Vec::new();
     let add = |q, encoding, form, list: &mut heapless::Vec<_, { limits::ACCEPT_CLAUSES_MAX }>| {
         let _ = list.push((q, Wanted { encoding, form }));
     };
@@ -34,8 +35,14 @@ pub fn wanted(accept: Option<&str>) -> heapless::Vec<Wanted, { limits::ACCEPT_CL
         let (mut q, mut form, mut version) = (1000u16, Some(Form::Object), "v1");
         for part in parts {
             match part.split_once('=').unwrap_or((part, "")) {
-                ("q", value) => q = value.parse::<f32>().map_or(0, |f| (f.clamp(0.0, 1.0) * 1000.0) as u16),
-                ("as", "PartialObjectMetadata" | "PartialObjectMetadataList") => form = Some(Form::Metadata),
+                ("q", value) => {
+                    q = value
+                        .parse::<f32>()
+                        .map_or(0, |f| (f.clamp(0.0, 1.0) * 1000.0) as u16)
+                }
+                ("as", "PartialObjectMetadata" | "PartialObjectMetadataList") => {
+                    form = Some(Form::Metadata)
+                }
                 ("as", _) => form = None,
                 ("v", value) => version = value,
                 _ => {}
@@ -102,30 +109,43 @@ mod tests {
     #[test]
     fn clauses() {
         check(None, "Json/Object");
-        check(Some("application/json, */*"), "Json/Object Json/Object Protobuf/Object");
+        check(
+            Some("application/json, */*"),
+            "Json/Object Json/Object Protobuf/Object",
+        );
         check(
             Some("application/vnd.kubernetes.protobuf,application/json"),
             "Protobuf/Object Json/Object",
         );
         check(
-            Some("application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"),
+            Some(
+                "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+            ),
             "Json/Object",
         );
         check(
-            Some("application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"),
+            Some(
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
+            ),
             "Protobuf/Metadata Json/Metadata Json/Object",
         );
         check(
             Some("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1beta1"),
             "",
         );
-        check(Some("application/json;q=0.9,application/cbor;q=1"), "Json/Object");
+        check(
+            Some("application/json;q=0.9,application/cbor;q=1"),
+            "Json/Object",
+        );
         check(
             Some("application/json;q=0.1,application/vnd.kubernetes.protobuf;stream=watch;q=0.5"),
             "Protobuf/Object Json/Object",
         );
         check(Some("application/yaml"), "");
         check(Some("application/json;q=0"), "");
-        check(Some(&"application/json,".repeat(500)), &["Json/Object"; limits::ACCEPT_CLAUSES_MAX].join(" "));
+        check(
+            Some(&"application/json,".repeat(500)),
+            &["Json/Object"; limits::ACCEPT_CLAUSES_MAX].join(" "),
+        );
     }
 }

@@ -108,7 +108,11 @@ fn decode_segment(raw: &str) -> Option<Cow<'_, str>> {
         return Some(Cow::Borrowed(raw));
     }
     let decoded = decode(raw, false)?;
-    if decoded.contains(['/', '%']) || decoded.chars().any(char::is_control) || decoded == "." || decoded == ".." {
+    if decoded.contains(['/', '%'])
+        || decoded.chars().any(char::is_control)
+        || decoded == "."
+        || decoded == ".."
+    {
         return None;
     }
     Some(Cow::Owned(decoded))
@@ -170,9 +174,15 @@ mod tests {
         check("/api/v1/namespaces", "|v1||namespaces||");
         check("/api/v1/namespaces/a", "|v1|a|namespaces|a|");
         check("/api/v1/namespaces/a/status", "|v1|a|namespaces|a|status");
-        check("/api/v1/namespaces/a/finalize", "|v1|a|namespaces|a|finalize");
+        check(
+            "/api/v1/namespaces/a/finalize",
+            "|v1|a|namespaces|a|finalize",
+        );
         check("/apis/apps/v1/deployments", "apps|v1||deployments||");
-        check("/apis/apps/v1/namespaces/n/deployments/d/scale", "apps|v1|n|deployments|d|scale");
+        check(
+            "/apis/apps/v1/namespaces/n/deployments/d/scale",
+            "apps|v1|n|deployments|d|scale",
+        );
         check("/api/v1/watch/pods", "|v1||pods|||watch");
         check("/api/v1/watch/namespaces/a/pods/b", "|v1|a|pods|b||watch");
         check("/api", "other");
@@ -189,6 +199,9 @@ mod tests {
         check("/api/v1/pods/%zz", "ambiguous");
         check("/api/v1/pods/%0a", "ambiguous");
         check("nothing", "ambiguous");
-        check("/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", "rbac.authorization.k8s.io|v1||clusterroles|system:node|");
+        check(
+            "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
+            "rbac.authorization.k8s.io|v1||clusterroles|system:node|",
+        );
     }
 }
