@@ -22,3 +22,13 @@ pub const KNOWN_IDENTITIES_MAX: usize = 512;
 pub const STORE_ITEM_BYTES: usize = 112;
 /// What a collection costs beside its items: its record, its key in the cache's table, its version.
 pub const STORE_COLLECTION_BYTES: usize = 512;
+
+// ---- server
+
+/// Longest head of an HTTP/1.1 request, bytes, and of an HTTP/2 header list. The API server takes 1 MiB; a real head
+/// with a bound token and a long selector is under 16 KiB.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Header lines of one request. hyper's own bound is 100 too.
+pub const HEADERS_MAX: usize = 100;
+/// Longest line with a chunk's size, and longest trailer section, bytes. Nobody uses extensions or trailers here.
+pub const CHUNK_LINE_BYTES_MAX: u16 = 1024;

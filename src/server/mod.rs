@@ -1,1 +1,2 @@
 //! The door: listeners, TLS, one connection.
+pub mod guard;
