@@ -1,5 +1,7 @@
 //! Every bound of the hub, with its reason. Nothing grows past what stands here.
 
+use std::time::Duration;
+
 // ---- request
 
 /// Longest path and query, bytes. The API server itself takes 1 MiB of head; the longest real ones (exec with a long
@@ -32,3 +34,32 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 pub const HEADERS_MAX: usize = 100;
 /// Longest line with a chunk's size, and longest trailer section, bytes. Nobody uses extensions or trailers here.
 pub const CHUNK_LINE_BYTES_MAX: u16 = 1024;
+
+// ---- cache
+
+/// Collections in the table: a kubelet has one for each ConfigMap and Secret of its pods. About 400 bytes each.
+pub const COLLECTIONS_MAX: usize = 2048;
+/// Chunked lists between two pages at one time.
+pub const PAGED_LISTS_MAX: usize = 8;
+/// How long a next page is waited for: etcd forgets the list's version after five minutes.
+pub const PAGED_LIST_AGE_MAX: Duration = Duration::from_secs(300);
+/// Largest object that is kept, bytes. etcd takes 1.5 MiB as protobuf; JSON of it may be larger, and is then passed on
+/// and not kept.
+pub const OBJECT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Largest discovery document that is kept: `/openapi/v3` of one group has up to 700 KB, `/openapi/v2` several MB.
+pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+/// Largest body of a 404 that is kept.
+pub const ABSENT_BYTES_MAX: usize = 16 * 1024;
+
+// ---- reply
+
+/// Kept lists go out in pieces of about this many bytes: one or two HTTP/2 frames.
+pub const PIECE_BYTES: usize = 16 * 1024;
+/// Longest watch event that is passed on whole. An object of the largest size that etcd takes, as JSON, fits; what is
+/// longer streams on, and if it is torn the watch ends.
+pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A held watch is not ended before this, for client-go takes a watch that ends within a second without an event for a
+/// fault, and lists again (kubernetes-api.md 3.5).
+pub const HELD_MIN: Duration = Duration::from_millis(1200);
+/// When the link is back, held watches end spread over this time.
+pub const HELD_SPREAD: Duration = Duration::from_secs(2);

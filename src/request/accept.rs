@@ -69,6 +69,29 @@ pub fn wanted(accept: Option<&str>) -> heapless::Vec<Wanted, { limits::ACCEPT_CL
     clauses.into_iter().map(|(_, w)| w).collect()
 }
 
+/// Which clause of `Accept` takes a document of this `Content-Type`, counted from 0; `None`: none does. Weights are
+/// not looked at: clients name discovery documents best first.
+pub fn takes_document(accept: &str, content_type: &str) -> Option<usize> {
+    let (media, shape) = media_and_shape(content_type);
+    accept.split(',').take(limits::ACCEPT_CLAUSES_MAX).position(|clause| {
+        let (wanted, wanted_shape) = media_and_shape(clause);
+        match wanted {
+            "*/*" | "application/*" => shape.is_empty(),
+            _ => wanted == media && wanted_shape == shape,
+        }
+    })
+}
+
+/// A media type, and its parameters that choose a shape, sorted.
+fn media_and_shape(text: &str) -> (&str, heapless::Vec<&str, 4>) {
+    let mut parts = text.split(';').map(str::trim);
+    let media = parts.next().unwrap_or_default();
+    let chooses = |p: &&str| ["as=", "g=", "v=", "profile="].iter().any(|name| p.starts_with(name));
+    let mut shape: heapless::Vec<&str, 4> = parts.filter(chooses).take(4).collect();
+    shape.sort_unstable();
+    (media, shape)
+}
+
 /// The encoding that a `Content-Type` of a response names; `None` for what the hub cannot read.
 pub fn encoding_of(content_type: &str) -> Option<Encoding> {
     match content_type.split(';').next().unwrap_or_default().trim() {
@@ -104,6 +127,23 @@ mod tests {
             .map(|w| format!("{:?}/{:?}", w.encoding, w.form))
             .collect();
         assert_eq!(got.join(" "), want, "{accept:?}");
+    }
+
+    #[test]
+    fn documents() {
+        let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let both = format!("{aggregated},application/json");
+        for (accept, content_type, want) in [
+            (both.as_str(), aggregated, Some(0)),
+            (both.as_str(), "application/json", Some(1)),
+            ("application/json", aggregated, None),
+            ("application/json, */*", "application/json", Some(0)),
+            ("*/*", aggregated, None),
+            ("*/*", "application/json", Some(0)),
+            ("application/json; as=APIGroupDiscoveryList; v=v2; g=apidiscovery.k8s.io", aggregated, Some(0)),
+        ] {
+            assert_eq!(takes_document(accept, content_type), want, "{accept} {content_type}");
+        }
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct Asked {
     pub options: Options,
     pub agent: String,
     pub wanted: heapless::Vec<accept::Wanted, { limits::ACCEPT_CLAUSES_MAX }>,
+    /// The `Accept` header as it came, for documents, whose types are not those of objects.
+    pub accept: String,
     /// The client asks for another protocol (exec, attach, port-forward, a watch over WebSocket).
     pub upgrade: bool,
     /// False where two programs could read the request differently, or the bytes are made for a person's eyes.
@@ -99,6 +101,7 @@ pub fn classify(head: &Parts) -> Result<Asked, Refused> {
         path_and_query: path_and_query.as_str().to_owned(),
         agent: agent::name(user_agent),
         wanted: accept::wanted(text(&head.headers, header::ACCEPT)),
+        accept: text(&head.headers, header::ACCEPT).unwrap_or("application/json").to_owned(),
         upgrade: head.headers.contains_key(header::UPGRADE) && head.version < http::Version::HTTP_2,
         keepable,
         options,
