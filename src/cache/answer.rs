@@ -25,9 +25,15 @@ pub enum What {
         stored: Rc<[u8]>,
     },
     /// Known not to exist: the body of the API server's own 404, or none where a complete list proves it.
-    Absent { encoding: Encoding, body: Option<Rc<[u8]>> },
+    Absent {
+        encoding: Encoding,
+        body: Option<Rc<[u8]>>,
+    },
     List(List),
-    Document { content_type: String, body: Rc<[u8]> },
+    Document {
+        content_type: String,
+        body: Rc<[u8]>,
+    },
 }
 
 /// A complete list at one version.
@@ -46,7 +52,10 @@ impl List {
     pub fn items(&self) -> impl Iterator<Item = &Rc<[u8]>> {
         self.view
             .items
-            .range::<str, _>((std::ops::Bound::Included(self.prefix.as_str()), std::ops::Bound::Unbounded))
+            .range::<str, _>((
+                std::ops::Bound::Included(self.prefix.as_str()),
+                std::ops::Bound::Unbounded,
+            ))
             .take_while(|(key, _)| key.starts_with(&self.prefix))
             .map(|(_, value)| value)
     }
@@ -65,7 +74,8 @@ impl Cache {
                     age,
                 })
             }
-            Scope::One(one) => (asked.wanted.iter()).find_map(|w| self.one(asked, who, w.encoding, w.form, &one, now)),
+            Scope::One(one) => (asked.wanted.iter())
+                .find_map(|w| self.one(asked, who, w.encoding, w.form, &one, now)),
         }
     }
 
@@ -78,13 +88,21 @@ impl Cache {
         }
     }
 
-    fn list(&mut self, asked: &Asked, who: Who, objects: &Objects, now: Instant) -> Option<(List, Duration)> {
+    fn list(
+        &mut self,
+        asked: &Asked,
+        who: Who,
+        objects: &Objects,
+        now: Instant,
+    ) -> Option<(List, Duration)> {
         for wanted in &asked.wanted {
             let (encoding, form) = (wanted.encoding, wanted.form);
             let best = entries(&self.table, &asked.agent, who, encoding, form)
                 .filter(|(_, entry)| self.store.contains(entry.id))
                 .filter_map(|(key, entry)| match &key.scope {
-                    Scope::Objects(kept) if kept == objects => Some((entry.age(now), true, entry.id)),
+                    Scope::Objects(kept) if kept == objects => {
+                        Some((entry.age(now), true, entry.id))
+                    }
                     Scope::Objects(kept) if kept.holds_namespace_of(objects) => {
                         Some((entry.age(now), false, entry.id))
                     }
@@ -92,7 +110,9 @@ impl Cache {
                 })
                 // The newest; of two alike the list itself.
                 .min_by_key(|(age, exact, _)| (*age, !*exact));
-            let Some((age, exact, id)) = best else { continue };
+            let Some((age, exact, id)) = best else {
+                continue;
+            };
             let view = self.view(id)?;
             let Some(Note::Objects(type_meta)) = Note::from_bytes(&view.note) else {
                 continue;
@@ -146,11 +166,20 @@ impl Cache {
         best
     }
 
-    fn read_one(&mut self, id: CollectionId, encoding: Encoding, one: &One, own: bool, must: bool) -> Option<What> {
+    fn read_one(
+        &mut self,
+        id: CollectionId,
+        encoding: Encoding,
+        one: &One,
+        own: bool,
+        must: bool,
+    ) -> Option<What> {
         let view = self.view(id)?;
         let item = match own {
             true => view.items.get(""),
-            false => view.items.get(key::item_key(&one.namespace, &one.name).as_str()),
+            false => view
+                .items
+                .get(key::item_key(&one.namespace, &one.name).as_str()),
         };
         match (Note::from_bytes(&view.note)?, item) {
             (Note::Objects(type_meta), Some(stored)) => Some(What::Object {
@@ -162,16 +191,27 @@ impl Cache {
                 encoding,
                 body: Some(Rc::clone(body)),
             }),
-            (Note::Objects(_), None) if must && !own => Some(What::Absent { encoding, body: None }),
+            (Note::Objects(_), None) if must && !own => Some(What::Absent {
+                encoding,
+                body: None,
+            }),
             _ => None,
         }
     }
 
-    fn document(&mut self, asked: &Asked, who: Who, path_and_query: &str, now: Instant) -> Option<Found> {
+    fn document(
+        &mut self,
+        asked: &Asked,
+        who: Who,
+        path_and_query: &str,
+        now: Instant,
+    ) -> Option<Found> {
         let (_, content_type, age, id) = self
             .table
             .iter()
-            .filter(|(key, entry)| key.agent == asked.agent && key.who == who && self.store.contains(entry.id))
+            .filter(|(key, entry)| {
+                key.agent == asked.agent && key.who == who && self.store.contains(entry.id)
+            })
             .filter_map(|(key, entry)| match &key.scope {
                 Scope::Document(d) if d.path_and_query == path_and_query => {
                     let rank = takes_document(&asked.accept, &d.content_type)?;
@@ -195,7 +235,7 @@ fn entries<'t>(
     encoding: Encoding,
     form: Form,
 ) -> impl Iterator<Item = (&'t Key, &'t Entry)> {
-    table
-        .iter()
-        .filter(move |(k, _)| k.agent == agent && k.who == who && k.encoding == encoding && k.form == form)
+    table.iter().filter(move |(k, _)| {
+        k.agent == agent && k.who == who && k.encoding == encoding && k.form == form
+    })
 }

@@ -118,7 +118,12 @@ impl Cache {
 
     /// Forgets what was kept for this identity and scope: the API server no longer lets it have it.
     pub fn forget(&mut self, who: &Who, scope: &Scope) {
-        let gone: Vec<Key> = self.table.keys().filter(|k| k.who == *who && k.scope == *scope).cloned().collect();
+        let gone: Vec<Key> = self
+            .table
+            .keys()
+            .filter(|k| k.who == *who && k.scope == *scope)
+            .cloned()
+            .collect();
         for key in gone {
             self.remove(&key);
         }
@@ -126,7 +131,12 @@ impl Cache {
 
     /// Forgets all that was kept for this identity: its credentials are no longer accepted.
     pub fn forget_all_of(&mut self, who: &Who) {
-        let gone: Vec<Key> = self.table.keys().filter(|k| k.who == *who).cloned().collect();
+        let gone: Vec<Key> = self
+            .table
+            .keys()
+            .filter(|k| k.who == *who)
+            .cloned()
+            .collect();
         for key in gone {
             self.remove(&key);
         }
@@ -139,7 +149,10 @@ impl Cache {
     }
 
     fn id(&self, key: &Key) -> Option<CollectionId> {
-        self.table.get(key).map(|e| e.id).filter(|id| self.store.contains(*id))
+        self.table
+            .get(key)
+            .map(|e| e.id)
+            .filter(|id| self.store.contains(*id))
     }
 
     /// Begins a new version of `key`'s collection.
@@ -152,7 +165,13 @@ impl Cache {
     }
 
     /// Puts a complete version in the place of the old one.
-    fn commit(&mut self, key: &Key, fill: Fill, version: &str, note: &note::Note) -> Result<CollectionId, NotKept> {
+    fn commit(
+        &mut self,
+        key: &Key,
+        fill: Fill,
+        version: &str,
+        note: &note::Note,
+    ) -> Result<CollectionId, NotKept> {
         self.make_room_in_table(key);
         let id = match self.store.commit(fill, version, &note.to_bytes()) {
             Ok(id) => id,
@@ -163,7 +182,14 @@ impl Cache {
         };
         let live = self.table.get(key).map_or(0, |e| e.live);
         let confirmed = Instant::now();
-        self.table.insert(key.clone(), Entry { id, live, confirmed });
+        self.table.insert(
+            key.clone(),
+            Entry {
+                id,
+                live,
+                confirmed,
+            },
+        );
         Ok(id)
     }
 
@@ -179,7 +205,11 @@ impl Cache {
         let store = &self.store;
         self.table.retain(|_, e| store.contains(e.id) || e.live > 0);
         if self.table.len() >= limits::COLLECTIONS_MAX {
-            let oldest = self.table.iter().min_by_key(|(_, e)| (e.live > 0, e.confirmed)).map(|(k, _)| k.clone());
+            let oldest = self
+                .table
+                .iter()
+                .min_by_key(|(_, e)| (e.live > 0, e.confirmed))
+                .map(|(k, _)| k.clone());
             if let Some(oldest) = oldest {
                 self.remove(&oldest);
             }
@@ -188,7 +218,10 @@ impl Cache {
 
     /// Takes the pages before the one that this token asks for.
     fn take_page(&mut self, key: &Key, continue_token: &str) -> Option<(String, Fill)> {
-        let at = self.pages.iter().position(|p| p.key == *key && p.continue_token == continue_token)?;
+        let at = self
+            .pages
+            .iter()
+            .position(|p| p.key == *key && p.continue_token == continue_token)?;
         let page = self.pages.swap_remove(at);
         Some((page.version, page.fill))
     }
@@ -199,7 +232,8 @@ impl Cache {
         let mut at = 0;
         while at < self.pages.len() {
             // The same list begun anew, or one that nobody went on with: etcd forgets its token after 5 minutes.
-            let stale = self.pages[at].key == key || now - self.pages[at].since > limits::PAGED_LIST_AGE_MAX;
+            let stale = self.pages[at].key == key
+                || now - self.pages[at].since > limits::PAGED_LIST_AGE_MAX;
             if stale || (self.pages.is_full() && self.is_oldest_page(at)) {
                 let page = self.pages.swap_remove(at);
                 self.store.abort(page.fill);

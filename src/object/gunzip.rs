@@ -46,7 +46,9 @@ impl Gunzip {
         loop {
             match &mut self.state {
                 State::Header(so_far) => {
-                    let Some(byte) = input.first() else { return Ok(()) };
+                    let Some(byte) = input.first() else {
+                        return Ok(());
+                    };
                     so_far.push(*byte);
                     input = &input[1..];
                     if header_is_complete(so_far)? {
@@ -55,14 +57,16 @@ impl Gunzip {
                     }
                 }
                 State::Data => {
-                    let result = inflate(&mut self.inflater, input, &mut self.out[..], MZFlush::None);
+                    let result =
+                        inflate(&mut self.inflater, input, &mut self.out[..], MZFlush::None);
                     input = &input[result.bytes_consumed..];
                     if result.bytes_written > 0 {
                         sink(&self.out[..result.bytes_written])?;
                     }
                     match result.status {
                         Ok(MZStatus::StreamEnd) => self.state = State::Trailer(8),
-                        Ok(_) | Err(MZError::Buf) if result.bytes_consumed + result.bytes_written > 0 => {}
+                        Ok(_) | Err(MZError::Buf)
+                            if result.bytes_consumed + result.bytes_written > 0 => {}
                         Ok(_) | Err(MZError::Buf) => return Ok(()),
                         Err(_) => return Err(Malformed::Syntax),
                     }
@@ -97,12 +101,17 @@ fn header_is_complete(header: &[u8]) -> Result<bool, Malformed> {
     };
     let mut at = 10;
     if flags & 4 != 0 {
-        let Some(length) = header.get(10..12) else { return Ok(false) };
+        let Some(length) = header.get(10..12) else {
+            return Ok(false);
+        };
         at += 2 + usize::from(u16::from_le_bytes([length[0], length[1]]));
     }
     for flag in [8, 16] {
         if flags & flag != 0 {
-            let Some(end) = header.get(at..).and_then(|rest| rest.iter().position(|b| *b == 0)) else {
+            let Some(end) = header
+                .get(at..)
+                .and_then(|rest| rest.iter().position(|b| *b == 0))
+            else {
                 return Ok(false);
             };
             at += end + 1;
@@ -137,16 +146,34 @@ mod tests {
                 gunzip.feed(piece, &mut sink).unwrap();
             }
             assert!(gunzip.is_complete(), "pieces of {size}");
-            assert!(got == want, "pieces of {size}: {} of {} bytes", got.len(), want.len());
+            assert!(
+                got == want,
+                "pieces of {size}: {} of {} bytes",
+                got.len(),
+                want.len()
+            );
         }
     }
 
     #[test]
     fn members() {
-        let long: Vec<u8> = (0..300_000u32).flat_map(|n| (n / 7).to_string().into_bytes()).collect();
+        let long: Vec<u8> = (0..300_000u32)
+            .flat_map(|n| (n / 7).to_string().into_bytes())
+            .collect();
         check(&gzip(&long, 0, b""), &long);
-        check(&[gzip(b"one", 0, b""), gzip(b"", 0, b""), gzip(b"two", 0, b"")].concat(), b"onetwo");
-        check(&gzip(b"named", 8 | 16 | 4 | 2, b"\x02\x00xxname\0comment\0cc"), b"named");
+        check(
+            &[
+                gzip(b"one", 0, b""),
+                gzip(b"", 0, b""),
+                gzip(b"two", 0, b""),
+            ]
+            .concat(),
+            b"onetwo",
+        );
+        check(
+            &gzip(b"named", 8 | 16 | 4 | 2, b"\x02\x00xxname\0comment\0cc"),
+            b"named",
+        );
     }
 
     #[test]
@@ -157,7 +184,18 @@ mod tests {
             let fed = gunzip.feed(&whole[..end], &mut |_| Ok(()));
             assert!(fed.is_err() || !gunzip.is_complete(), "cut at {end}");
         }
-        assert!(Gunzip::default().feed(b"{\"kind\"", &mut |_| Ok(())).is_err());
-        assert!(Gunzip::default().feed(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff], &mut |_| Ok(())).is_err());
+        assert!(
+            Gunzip::default()
+                .feed(b"{\"kind\"", &mut |_| Ok(()))
+                .is_err()
+        );
+        assert!(
+            Gunzip::default()
+                .feed(
+                    &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff],
+                    &mut |_| Ok(())
+                )
+                .is_err()
+        );
     }
 }

@@ -9,9 +9,15 @@ use bytes::Bytes;
 
 /// Writes the list as the API server would answer a LIST: everything, without `continue`.
 pub async fn write(pen: Pen, list: List) -> Result<(), BrokenOff> {
-    let kind = TypeMeta::new(&list.type_meta.api_version, &format!("{}List", list.type_meta.kind));
+    let kind = TypeMeta::new(
+        &list.type_meta.api_version,
+        &format!("{}List", list.type_meta.kind),
+    );
     let encoding = list.encoding;
-    let total = list.items().map(|item| object::list_item_framed_len(encoding, item.len())).sum();
+    let total = list
+        .items()
+        .map(|item| object::list_item_framed_len(encoding, item.len()))
+        .sum();
     let mut out = Vec::new();
     object::write_list_head(encoding, &kind, &list.view.version, total, &mut out);
     for (at, item) in list.items().enumerate() {
@@ -27,7 +33,13 @@ pub async fn write(pen: Pen, list: List) -> Result<(), BrokenOff> {
 pub async fn write_added(pen: &Pen, list: &List) {
     let mut out = Vec::new();
     for item in list.items() {
-        event::write(list.encoding, EventType::Added, &list.type_meta, item, &mut out);
+        event::write(
+            list.encoding,
+            EventType::Added,
+            &list.type_meta,
+            item,
+            &mut out,
+        );
         flush(pen, &mut out, limits::PIECE_BYTES).await;
     }
     flush(pen, &mut out, 0).await;

@@ -73,20 +73,27 @@ pub fn wanted(accept: Option<&str>) -> heapless::Vec<Wanted, { limits::ACCEPT_CL
 /// not looked at: clients name discovery documents best first.
 pub fn takes_document(accept: &str, content_type: &str) -> Option<usize> {
     let (media, shape) = media_and_shape(content_type);
-    accept.split(',').take(limits::ACCEPT_CLAUSES_MAX).position(|clause| {
-        let (wanted, wanted_shape) = media_and_shape(clause);
-        match wanted {
-            "*/*" | "application/*" => shape.is_empty(),
-            _ => wanted == media && wanted_shape == shape,
-        }
-    })
+    accept
+        .split(',')
+        .take(limits::ACCEPT_CLAUSES_MAX)
+        .position(|clause| {
+            let (wanted, wanted_shape) = media_and_shape(clause);
+            match wanted {
+                "*/*" | "application/*" => shape.is_empty(),
+                _ => wanted == media && wanted_shape == shape,
+            }
+        })
 }
 
 /// A media type, and its parameters that choose a shape, sorted.
 fn media_and_shape(text: &str) -> (&str, heapless::Vec<&str, 4>) {
     let mut parts = text.split(';').map(str::trim);
     let media = parts.next().unwrap_or_default();
-    let chooses = |p: &&str| ["as=", "g=", "v=", "profile="].iter().any(|name| p.starts_with(name));
+    let chooses = |p: &&str| {
+        ["as=", "g=", "v=", "profile="]
+            .iter()
+            .any(|name| p.starts_with(name))
+    };
     let mut shape: heapless::Vec<&str, 4> = parts.filter(chooses).take(4).collect();
     shape.sort_unstable();
     (media, shape)
@@ -140,9 +147,17 @@ mod tests {
             ("application/json, */*", "application/json", Some(0)),
             ("*/*", aggregated, None),
             ("*/*", "application/json", Some(0)),
-            ("application/json; as=APIGroupDiscoveryList; v=v2; g=apidiscovery.k8s.io", aggregated, Some(0)),
+            (
+                "application/json; as=APIGroupDiscoveryList; v=v2; g=apidiscovery.k8s.io",
+                aggregated,
+                Some(0),
+            ),
         ] {
-            assert_eq!(takes_document(accept, content_type), want, "{accept} {content_type}");
+            assert_eq!(
+                takes_document(accept, content_type),
+                want,
+                "{accept} {content_type}"
+            );
         }
     }
 

@@ -101,7 +101,9 @@ pub fn classify(head: &Parts) -> Result<Asked, Refused> {
         path_and_query: path_and_query.as_str().to_owned(),
         agent: agent::name(user_agent),
         wanted: accept::wanted(text(&head.headers, header::ACCEPT)),
-        accept: text(&head.headers, header::ACCEPT).unwrap_or("application/json").to_owned(),
+        accept: text(&head.headers, header::ACCEPT)
+            .unwrap_or("application/json")
+            .to_owned(),
         upgrade: head.headers.contains_key(header::UPGRADE) && head.version < http::Version::HTTP_2,
         keepable,
         options,

@@ -1,1 +1,4 @@
 //! Watch streams: frames and events.
+
+pub mod event;
+pub mod frame;
