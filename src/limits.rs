@@ -76,3 +76,46 @@ pub const TYPE_NAME_BYTES_MAX: usize = 256;
 /// Bytes of a list document that are not items: type, `metadata` and white space. The largest honest part is the
 /// `continue` token, which holds one storage key (under 1 KiB). What is bigger is no list (a Table's rows end here).
 pub const LIST_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+// ---- watch
+
+/// A watch without `timeoutSeconds` lives this long to twice as long, as at the API server (`--min-request-timeout`).
+pub const WATCH_SECS_DEFAULT: u64 = 1800;
+/// Longest life of a watch that a client can ask for: a day. It comes back by itself.
+pub const WATCH_SECS_MAX: u64 = 86_400;
+
+// ---- connections of clients
+
+/// Connections that may wait in the kernel's queue of one listener.
+pub const LISTEN_BACKLOG: u32 = 128;
+/// Bytes read from a client at one time.
+pub const READ_BYTES: usize = 4 * 1024;
+/// Bytes of a refused request that are read and dropped before the connection is left to itself.
+pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
+/// A body may take as long as it wants, but not be silent for longer than this. `kubectl cp` and uploads over slow
+/// links move all the time; an open exec is no body.
+pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// hyper's read and write buffers of an HTTP/1.1 connection (cross-build.md 2: the default lets a stalled reader cost
+/// 800 KiB). Heads larger than this are refused by the guard's own bound first only up to 64 KiB, so it is that bound.
+pub const H1_BUFFER_BYTES: usize = HEAD_BYTES_MAX + 4096;
+/// Plaintext that TLS may hold back for a client that does not read.
+pub const TLS_BUFFER_BYTES: usize = 16 * 1024;
+/// Streams on one HTTP/2 connection: a kubelet watches each ConfigMap and Secret of its pods on one connection.
+pub const H2_STREAMS_MAX: u32 = 256;
+/// Request bytes that one stream, and all of a connection, may have on the way to us.
+pub const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+pub const H2_CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+pub const H2_FRAME_BYTES: u32 = 16 * 1024;
+/// Response bytes of one stream that are buffered beyond what the client's window lets go.
+pub const H2_SEND_BUFFER_BYTES: usize = 16 * 1024;
+/// Streams that the client reset before we took them; over it the connection is closed (rapid reset).
+pub const H2_RESETS_PENDING_MAX: usize = 32;
+/// Streams that we reset for the client's faults; over it the connection is closed.
+pub const H2_RESETS_MAX: usize = 256;
+/// A client's HTTP/2 connection is asked for a sign of life this often, and closed without one after the wait.
+pub const CLIENT_PING_EVERY: Duration = Duration::from_secs(30);
+pub const CLIENT_PING_WAIT: Duration = Duration::from_secs(20);
+/// A connection on which nothing is asked is closed after this. Go's client keeps one for 90 s.
+pub const CLIENT_IDLE_MAX: Duration = Duration::from_secs(120);
+/// Buffer of each direction of an upgraded connection.
+pub const TUNNEL_BYTES: usize = 8 * 1024;

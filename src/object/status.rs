@@ -2,7 +2,7 @@
 
 use super::json::put_string;
 use super::proto::{put_bytes, put_varint};
-use super::{Encoding, TypeMeta, write_single};
+use super::{Encoding, Malformed, TypeMeta, write_single};
 
 /// What an error tells the client.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,31 @@ pub struct StatusDetails<'a> {
 pub fn write_status(enc: Encoding, status: &StatusFields<'_>, out: &mut Vec<u8>) {
     write_single(enc, &status_type(), &bare_status(enc, status), out);
 }
+
+/// The `reason` of a bare Status; empty if it has none.
+pub fn reason(enc: Encoding, bare: &[u8]) -> Result<String, Malformed> {
+    #[derive(serde::Deserialize)]
+    struct Read {
+        #[serde(default)]
+        reason: String,
+    }
+    match enc {
+        // Rare and small: a parser of the whole document does.
+        Encoding::Json => serde_json::from_slice::<Read>(bare).map(|s| s.reason).map_err(|_| Malformed::Syntax),
+        Encoding::Protobuf => {
+            let (mut fields, mut reason) = (super::proto::Fields(bare), String::new());
+            while let Some((field, value)) = fields.next()? {
+                if field == STATUS_REASON {
+                    reason = value.text()?.into_owned();
+                }
+            }
+            Ok(reason)
+        }
+    }
+}
+
+/// Field number of `Status.reason`.
+const STATUS_REASON: u32 = 4;
 
 pub(crate) fn status_type() -> TypeMeta {
     TypeMeta::new("v1", "Status")
