@@ -1,1 +1,3 @@
 //! What the hub tells its operator: health, status, metrics.
+
+pub mod status;
