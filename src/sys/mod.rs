@@ -1,1 +1,8 @@
 //! The operating system: the only place for nix, libc and unsafe.
+
+pub mod address;
+pub mod clock;
+pub mod file;
+pub mod netlink;
+pub mod process;
+pub mod rlimit;
