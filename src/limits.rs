@@ -193,3 +193,5 @@ pub const PROC_FILE_BYTES_MAX: usize = 16 * 1024;
 
 /// Leftover temporary files removed before one write. There is at most one per power cut.
 pub const LEFTOVERS_REMOVED_MAX: usize = 64;
+/// Left of a client's own timeout when what is kept is given instead of waiting on.
+pub const ANSWER_MARGIN: Duration = Duration::from_secs(2);

@@ -1,6 +1,8 @@
 //! Who asks, and what goes up for them. Pure. `User-Agent` plays no part here.
 
 use crate::limits;
+
+pub use crate::certs::subject::Subject;
 use http::{HeaderMap, HeaderValue, header};
 use ring::digest;
 use std::fmt;
@@ -38,23 +40,14 @@ impl fmt::Display for Who {
     }
 }
 
-/// The subject of a verified client certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Subject {
-    pub common_name: String,
-    pub organizations: Vec<String>,
-}
-
-impl Subject {
-    /// Length-prefixed parts, so that no two subjects can be written alike.
-    fn digest(&self) -> [u8; 32] {
-        let mut context = digest::Context::new(&digest::SHA256);
-        for part in std::iter::once(&self.common_name).chain(&self.organizations) {
-            context.update(&(part.len() as u64).to_le_bytes());
-            context.update(part.as_bytes());
-        }
-        bytes32(context.finish())
+/// Length-prefixed parts, so that no two subjects can be written alike.
+fn digest_of(subject: &Subject) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in subject.common_name.iter().chain(&subject.organizations) {
+        context.update(&(part.len() as u64).to_le_bytes());
+        context.update(part.as_bytes());
     }
+    bytes32(context.finish())
 }
 
 /// One entry of `identities`: whose certificate goes up with which pair.
@@ -67,7 +60,7 @@ pub struct Rule {
 
 impl Rule {
     fn matches(&self, subject: &Subject) -> bool {
-        self.common_name == subject.common_name
+        Some(&self.common_name) == subject.common_name.as_ref()
             && self
                 .organization
                 .as_ref()
@@ -83,7 +76,7 @@ pub enum Way {
     /// No credentials at all; connections of its own, for the API server tears them down (kubernetes-api.md 6).
     Anonymous,
     /// With the key pair of this entry of `identities`.
-    Pair(usize),
+    Pair(u16),
 }
 
 /// A caller: who, and the way up.
@@ -96,7 +89,7 @@ pub struct Caller {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
     /// A good certificate that no entry of `identities` lists.
-    NotListed { common_name: String },
+    NotListed { common_name: Option<String> },
 }
 
 /// Says who asks. A client certificate beats a token, as at the API server; but an unlisted one gets nothing at all:
@@ -113,8 +106,8 @@ pub fn authenticate(
             });
         };
         return Ok(Caller {
-            who: Who::Subject(subject.digest()),
-            way: Way::Pair(at),
+            who: Who::Subject(digest_of(subject)),
+            way: Way::Pair(at as u16),
         });
     }
     let Some(value) = headers.get(header::AUTHORIZATION) else {
@@ -177,7 +170,7 @@ mod tests {
 
     fn subject(common_name: &str, organizations: &[&str]) -> Subject {
         Subject {
-            common_name: common_name.into(),
+            common_name: Some(common_name.into()),
             organizations: organizations.iter().map(|o| o.to_string()).collect(),
         }
     }

@@ -2,12 +2,12 @@
 
 use super::guarded::{Guarded, RefusalCell};
 use super::handle::{Peer, handle};
+use super::runtime::{Executor, Timer};
 use crate::access::Subject;
-use crate::certs;
+use crate::certs::certificate::CertificateFields;
 use crate::hub::Shared;
 use crate::limits;
 use crate::sys::hyper_io::HyperIo;
-use crate::sys::hyper_rt::{Executor, Timer};
 use hyper::service::service_fn;
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -31,7 +31,7 @@ pub async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr) {
     let session = stream.get_ref().1;
     let subject = match session.peer_certificates().and_then(|chain| chain.first()) {
         None => None,
-        Some(certificate) => match certs::subject_of(certificate) {
+        Some(certificate) => match CertificateFields::read(certificate).and_then(|c| c.subject()) {
             Ok(subject) => Some(subject),
             // Verified, and yet unreadable: nobody, not even an anonymous caller.
             Err(error) => return log::warn!("client={from} subject of its certificate: {error}"),

@@ -5,4 +5,5 @@ pub mod connection;
 pub mod guard;
 pub mod guarded;
 pub mod handle;
+pub mod runtime;
 pub mod tunnel;

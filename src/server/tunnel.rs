@@ -1,7 +1,7 @@
 //! After an upgrade: bytes both ways, until both sides have ended or the link is down.
 
 use crate::limits;
-use crate::sys::hyper_io::TokioIo;
+use crate::sys::tokio_io::TokioIo;
 use hyper::upgrade::OnUpgrade;
 use tokio::io::copy_bidirectional_with_sizes;
 
@@ -12,7 +12,7 @@ pub async fn run(client: OnUpgrade, server: OnUpgrade, link_down: impl Future<Ou
         Ok(both) => both,
         Err(error) => return log::debug!("upgrade: {error}"),
     };
-    let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+    let (mut client, mut server) = (TokioIo(client), TokioIo(server));
     let copy = copy_bidirectional_with_sizes(&mut client, &mut server, limits::TUNNEL_BYTES, limits::TUNNEL_BYTES);
     tokio::select! {
         copied = copy => {
