@@ -92,7 +92,13 @@ fn values_that_are_allowed() {
 #[test]
 fn each_mistake_has_its_place_and_its_way_out() {
     // The rest of the file, the key, line and column, and what the message says.
-    let table: &[(&str, &str, Option<(usize, usize)>, &[&str])] = &[
+    type Mistake = (
+        &'static str,
+        &'static str,
+        Option<(usize, usize)>,
+        &'static [&'static str],
+    );
+    let table: &[Mistake] = &[
         (
             r#""cacheagents": []"#,
             "cacheagents",
@@ -280,6 +286,12 @@ fn each_mistake_has_its_place_and_its_way_out() {
             "log",
             Some((2, 1)),
             &["\"loud\" is no log filter", "debug"],
+        ),
+        (
+            r#""probe_max_ms": 900"#,
+            "probe_max_ms",
+            Some((2, 1)),
+            &["probe_min_ms is 1000"],
         ),
         (
             r#""probe_min_ms": 31000"#,
@@ -601,6 +613,52 @@ fn a_reload_tells_what_it_cannot_do() {
     );
 }
 
+#[test]
+fn a_change_of_each_key_is_seen() {
+    let other = |name: &str| match name {
+        "servers" => r#""servers": ["https://b:6443"]"#.to_owned(),
+        "mode" => r#""mode": "round-robin""#.to_owned(),
+        "listen" | "own_addresses" | "admin_listen" => {
+            let list = [
+                r#""listen": ["[::1]:7"]"#,
+                r#""own_addresses": []"#,
+                r#""admin_listen": "[::1]:8""#,
+            ];
+            list.iter()
+                .find(|text| text.contains(name))
+                .unwrap()
+                .to_string()
+        }
+        "ca_file" | "client_ca_file" | "state_dir" | "node_name" => {
+            format!("\"{name}\": \"other\"")
+        }
+        "client_cert" | "client_key" => r#""client_cert": "c", "client_key": "k""#.to_owned(),
+        "serving_cert" | "serving_key" => r#""serving_cert": "c", "serving_key": "k""#.to_owned(),
+        "identities" => {
+            r#""client_ca_file": "ca", "identities": [{"cn": "a", "cert": "c", "key": "k"}]"#
+                .to_owned()
+        }
+        "extra_sans" | "cache_agents" => format!("\"{name}\": [\"other\"]"),
+        "log" => r#""log": "warn""#.to_owned(),
+        "cache_max_bytes" => r#""cache_max_bytes": "1MiB""#.to_owned(),
+        _ => format!("\"{name}\": 1900"),
+    };
+    let old = good("{\"servers\": [\"https://a:6443\"]}");
+    // `store` has one value only.
+    for key in KEYS.iter().filter(|key| key.name != "store") {
+        let text = match key.name {
+            "servers" => format!("{{{}}}", other(key.name)),
+            name => with(&other(name)),
+        };
+        let seen: Vec<&str> = changed(&old, &good(&text))
+            .iter()
+            .map(|key| key.name)
+            .collect();
+        assert!(seen.contains(&key.name), "{} in {seen:?}", key.name);
+        assert!(seen.len() <= 2, "{} in {seen:?}", key.name);
+    }
+}
+
 // ---- the tables
 
 #[test]
@@ -777,6 +835,7 @@ fn the_command_line() {
         (&["start"], 2, "Usage"),
         (&["run", "--confg", "x"], 2, "Usage"),
         (&["run", "--config"], 2, "Usage"),
+        (&["run", "--config=/none/config.json"], 3, "no such file"),
         (&["run", "--config", "/none/config.json"], 3, "no such file"),
         (&["run", "--config", bad], 3, "did you mean `servers`?"),
         (&["check", "--config", bad], 4, "FAIL  "),

@@ -83,7 +83,8 @@ pub fn main(args: Vec<OsString>) -> Exit {
         complain("an argument is not UTF-8");
         return Exit::Usage;
     };
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    // argh knows `--config FILE` only; everybody's fingers know `--config=FILE` too.
+    let args: Vec<&str> = args.iter().flat_map(|arg| split(arg)).collect();
     match Args::from_args(&["edge-hub"], &args) {
         Ok(args) => obey(args),
         Err(end) if end.status.is_ok() => {
@@ -95,6 +96,13 @@ pub fn main(args: Vec<OsString>) -> Exit {
             complain(USAGE);
             Exit::Usage
         }
+    }
+}
+
+fn split(arg: &str) -> Vec<&str> {
+    match arg.split_once('=') {
+        Some((name, value)) if name.starts_with("--") => vec![name, value],
+        _ => vec![arg],
     }
 }
 

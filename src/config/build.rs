@@ -29,7 +29,7 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
         .as_deref()
         .and_then(|path| look.file("client_ca_file", path));
     let identities = look.identities(&file);
-    let node_name = look.node_name(file.node_name);
+    let node_name = look.node_name(file.node_name.clone());
     let listen = look.each(
         "listen",
         &file.listen,
@@ -53,16 +53,7 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
     look.listeners(&listen, admin_listen);
     look.no_circle(&servers, &listen, &own_addresses);
     look.log(&file.log);
-    if file.probe_min_ms > file.probe_max_ms {
-        look.problems.add(
-            "probe_min_ms",
-            format!(
-                "it is {} and probe_max_ms is {}",
-                file.probe_min_ms, file.probe_max_ms
-            ),
-            "probe_min_ms is not above probe_max_ms",
-        );
-    }
+    look.probes(&file);
     let state_dir = look.path("state_dir", &file.state_dir)?;
     Some(Config {
         servers,
@@ -359,6 +350,22 @@ impl Look<'_> {
                     "name the API server of the cluster",
                 );
             }
+        }
+    }
+
+    fn probes(&mut self, file: &File) {
+        let (min, max) = (file.probe_min_ms, file.probe_max_ms);
+        if min > max {
+            // The place shown is that of the key which somebody wrote.
+            let by_default = min == File::default().probe_min_ms;
+            let key = if by_default {
+                "probe_max_ms"
+            } else {
+                "probe_min_ms"
+            };
+            let what = format!("probe_min_ms is {min} and probe_max_ms is {max}");
+            self.problems
+                .add(key, what, "the least wait is not above the longest");
         }
     }
 
