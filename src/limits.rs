@@ -195,3 +195,37 @@ pub const PROC_FILE_BYTES_MAX: usize = 16 * 1024;
 pub const LEFTOVERS_REMOVED_MAX: usize = 64;
 /// Left of a client's own timeout when what is kept is given instead of waiting on.
 pub const ANSWER_MARGIN: Duration = Duration::from_secs(2);
+
+
+// ---- certs
+
+/// Bytes of one certificate. Ordinary ones have 500 to 2000; TLS itself ends at 64 KiB.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a PEM file with a chain and a key. A chain of RSA 4096 certificates has about 8 KiB.
+pub const PAIR_FILE_BYTES_MAX: usize = 128 * 1024;
+
+/// Certificates in a chain: a leaf and its intermediates. Every one goes over the wire in every handshake.
+pub const CHAIN_CERTIFICATES_MAX: usize = 10;
+
+/// Bytes of a file of CA certificates: the public ones of a distribution have about 250 KiB.
+pub const AUTHORITY_FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Certificates in a file of CA certificates: a distribution has about 150; each is about 1 KiB of RAM.
+pub const AUTHORITIES_MAX: usize = 512;
+
+/// Bytes of one name in a subject. A node's user name is `system:node:` and at most 253 more.
+pub const SUBJECT_NAME_BYTES_MAX: usize = 512;
+
+/// Organizations in a subject, which are groups. Nodes have one, people a few.
+pub const SUBJECT_NAMES_MAX: usize = 32;
+
+/// Names and addresses in the hub's serving certificate: those of the node, and what the configuration adds.
+pub const SANS_MAX: usize = 128;
+
+/// Characters of a common name that the hub writes: ub-common-name of RFC 5280.
+pub const COMMON_NAME_CHARS_MAX: usize = 64;
+
+/// TLS sessions with API servers that are remembered, for each identity: a few servers, and both versions of TLS. A
+/// resumed handshake saves the certificates' 4 KB and a signature on a metered link; 256, as is usual, cost 47 KiB.
+pub const TLS_CLIENT_SESSIONS_MAX: usize = 8;
