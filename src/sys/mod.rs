@@ -6,3 +6,6 @@ pub mod file;
 pub mod netlink;
 pub mod process;
 pub mod rlimit;
+
+pub mod hyper_io;
+pub mod tcp;
