@@ -286,3 +286,16 @@ pub const UPSTREAM_KEEPALIVE_IDLE_SECS: u32 = 10;
 pub const UPSTREAM_KEEPALIVE_INTERVAL_SECS: u32 = 5;
 /// Milliseconds that sent bytes may stay unacknowledged (TCP_USER_TIMEOUT): the backstop behind PING.
 pub const UPSTREAM_USER_TIMEOUT_MILLIS: u32 = 15_000;
+
+// ---- hub
+
+/// Descriptors beside two for each client (its socket and perhaps an upgraded one): listeners, servers, files.
+pub const DESCRIPTORS_SPARE: u32 = 256;
+/// Threads that resolve names, alive for a second after.
+pub const RESOLVER_THREADS: usize = 2;
+/// How often the hub looks whether it has been told the cluster IP of `default/kubernetes`.
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Connections to the admin listener.
+pub const ADMIN_CONNECTIONS_MAX: usize = 16;
+/// Prometheus comes again.
+pub const ADMIN_CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);

@@ -54,7 +54,7 @@ pub struct Sample {
 /// The counters above and `samples`, in Prometheus' text format.
 pub fn text(samples: &[Sample]) -> String {
     let mut out = String::new();
-    let mut head = |out: &mut String, name: &str, kind: &str, help: &str| {
+    let head = |out: &mut String, name: &str, kind: &str, help: &str| {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
     };
     head(&mut out, "edge_hub_requests_total", "counter", "Answers by where they came from and status.");

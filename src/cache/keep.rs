@@ -8,7 +8,7 @@ use crate::access::Who;
 use crate::limits;
 use crate::object::gunzip::Gunzip;
 use crate::object::list::ListScanner;
-use crate::object::{self, Encoding, Malformed};
+use crate::object::{self, Malformed};
 use crate::request::agent::Class;
 use crate::request::{Asked, Form};
 use crate::store::ram::Fill;

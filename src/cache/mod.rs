@@ -9,12 +9,15 @@ pub mod watched;
 
 use crate::access::Who;
 use crate::limits;
+use crate::object;
+use crate::request::Form;
 use crate::request::agent::{Agents, Class};
 use crate::store::ram::{Fill, Ram};
 use crate::store::{CollectionId, NotKept, Totals, View};
 use key::{Key, Scope};
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// The table of collections, and the store behind it.
@@ -98,6 +101,25 @@ impl Cache {
 
     pub fn totals(&self) -> Totals {
         self.store.totals()
+    }
+
+    /// Lists of which some pages are here and some are not.
+    pub fn filling(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// The cluster IPs of `default/kubernetes`, if any kept answer holds that Service.
+    pub fn cluster_ips(&mut self) -> Vec<IpAddr> {
+        let services = self.table.iter().find_map(|(key, entry)| {
+            let view_key = match &key.scope {
+                Scope::Objects(o) if o.group.is_empty() && o.resource == "services" => "default/kubernetes",
+                Scope::One(o) if o.resource == "services" && o.namespace == "default" && o.name == "kubernetes" => "",
+                _ => return None,
+            };
+            let item = self.store.peek(entry.id)?.get(view_key)?.clone();
+            (key.form == Form::Object).then_some((key.encoding, item))
+        });
+        services.map_or_else(Vec::new, |(encoding, item)| object::service::cluster_ips(encoding, &item))
     }
 
     /// Every collection that is there, in key order.

@@ -174,54 +174,36 @@ impl Follower {
             return;
         };
         let before = last.replace(to.to_owned());
-        let (Some(start), Some(before)) = (from.as_ref(), before) else {
+        let (Some(start), Some(before)) = (from.clone(), before) else {
             return;
         };
         let mut cache = self.cache.borrow_mut();
-        let Some(id) = cache.id(&self.key) else {
+        let Some((id, kept)) = cache.id(&self.key).and_then(|id| Some((id, cache.store.version(id)?))) else {
             return;
         };
-        let Some(kept) = cache.store.version(id) else {
-            return;
+        let step = next_step(&start, kept, &before, to, change.is_empty());
+        let applied = match step {
+            Step::Follows => cache.store.apply(id, change, to),
+            Step::Seen | Step::Gap => Ok(()),
         };
-        let follows = match (version::compare(start, kept), version::compare(kept, to)) {
-            // Seen already: by a list, or by another watch of the same collection.
-            (_, Some(Ordering::Greater)) => return self.confirm(cache, kept_is_ours(start, kept)),
-            (_, Some(Ordering::Equal)) if !change.is_empty() => return,
-            (Some(Ordering::Less | Ordering::Equal), Some(_)) => true,
-            // Versions that cannot be compared: only an unbroken chain will do.
-            (None, _) | (_, None) => before == *kept,
-            (Some(Ordering::Greater), _) => false,
-        };
-        if !follows {
-            count(&cache.counts.gaps);
-            drop(cache);
-            return self.end_live();
-        }
-        match cache.store.apply(id, change, to) {
-            Ok(()) => {
+        match (step, applied) {
+            (Step::Gap, _) => count(&cache.counts.gaps),
+            (_, Err(_)) => {
+                // The collection stays where it is; what comes later does not follow on it.
+                count(&cache.counts.no_room);
+                *from = Some(to.to_owned());
+            }
+            (_, Ok(())) => {
                 count(&cache.counts.events);
                 if let Some(entry) = cache.table.get_mut(&self.key) {
                     entry.confirmed = Instant::now();
                 }
-                drop(cache);
-                self.note_live();
-            }
-            Err(_) => {
-                // The collection stays where it is; what comes later does not follow on it.
-                count(&cache.counts.no_room);
-                *from = Some(to.to_owned());
-                drop(cache);
-                self.end_live();
             }
         }
-    }
-
-    fn confirm(&self, mut cache: std::cell::RefMut<'_, Cache>, ours: bool) {
-        if let Some(entry) = cache.table.get_mut(&self.key)
-            && ours
-        {
-            entry.confirmed = Instant::now();
+        drop(cache);
+        match (step, applied) {
+            (Step::Gap, _) | (_, Err(_)) => self.end_live(),
+            _ => self.note_live(),
         }
     }
 
@@ -296,10 +278,58 @@ fn since(version: &str) -> State {
     }
 }
 
+/// What an event is to a kept collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Follows,
+    /// The collection has it already: from a list, or from another watch.
+    Seen,
+    /// Something between was missed.
+    Gap,
+}
+
+/// `start`: where the watch began; `kept`: the collection's version; `before` and `to`: the watch's version before and
+/// after this event.
+fn next_step(start: &str, kept: &str, before: &str, to: &str, is_bookmark: bool) -> Step {
+    match (version::compare(start, kept), version::compare(kept, to)) {
+        (Some(Ordering::Less | Ordering::Equal), Some(Ordering::Less)) => Step::Follows,
+        (Some(Ordering::Less | Ordering::Equal), Some(Ordering::Equal | Ordering::Greater)) => Step::Seen,
+        (Some(Ordering::Greater), _) => Step::Gap,
+        // Versions that cannot be compared: only an unbroken chain will do.
+        _ if kept == to && is_bookmark => Step::Seen,
+        _ if kept == before => Step::Follows,
+        _ => Step::Gap,
+    }
+}
+
 /// True if a watch that began at `from` has seen everything after `kept`.
 fn kept_is_ours(from: &str, kept: &str) -> bool {
     matches!(
         version::compare(from, kept),
         Some(Ordering::Less | Ordering::Equal)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps() {
+        for (start, kept, before, to, bookmark, want) in [
+            ("5", "5", "5", "6", false, Step::Follows),
+            ("5", "9", "5", "6", false, Step::Seen),
+            ("5", "9", "8", "9", false, Step::Seen),
+            ("5", "9", "9", "12", false, Step::Follows),
+            ("5", "9", "9", "12", true, Step::Follows),
+            ("5", "4", "5", "6", false, Step::Gap),
+            ("10", "9", "10", "12", true, Step::Gap),
+            ("a", "a", "a", "b", false, Step::Follows),
+            ("a", "b", "b", "c", false, Step::Follows),
+            ("a", "x", "a", "b", false, Step::Gap),
+            ("a", "b", "a", "b", true, Step::Seen),
+        ] {
+            assert_eq!(next_step(start, kept, before, to, bookmark), want, "{start} {kept} {before} {to}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ pub mod client_config;
 mod der;
 pub mod hub_ca;
 pub mod load;
+pub mod papers;
 mod pem;
 pub mod sans;
 pub mod server_config;

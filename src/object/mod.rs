@@ -8,6 +8,7 @@ pub(crate) mod json;
 pub mod list;
 pub(crate) mod proto;
 mod read;
+pub mod service;
 pub mod status;
 mod write;
 

@@ -45,7 +45,7 @@ pub async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr) {
 
 async fn serve_h1(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Option<Subject>) {
     let refusal = RefusalCell::default();
-    let guarded = Guarded::new(stream, shared.head_timeout(), Rc::clone(&refusal));
+    let guarded = Guarded::new(stream, shared.head_timeout(), refusal.clone());
     let peer = Peer::new(subject, refusal);
     let busy = Rc::clone(&peer.busy);
     let service = service(&shared, peer);

@@ -4,17 +4,28 @@
 use super::guard::Guard;
 use crate::limits;
 use crate::reply::refusal::Refusal;
-use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Where the service finds why the request at [`super::guard::REFUSED_PATH`] was refused.
-pub type RefusalCell = Rc<Cell<Option<Refusal>>>;
+/// Where the service finds why the request at [`super::guard::REFUSED_PATH`] was refused. Shared in the way of threads
+/// because hyper lets only such streams be upgraded.
+#[derive(Clone, Default)]
+pub struct RefusalCell(Arc<Mutex<Option<Refusal>>>);
+
+impl RefusalCell {
+    pub fn get(&self) -> Option<Refusal> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, refusal: Option<Refusal>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+    }
+}
 
 /// A guarded stream.
 pub struct Guarded<T> {

@@ -169,6 +169,11 @@ impl Ram {
         })
     }
 
+    /// The items, without counting as a use.
+    pub fn peek(&self, id: CollectionId) -> Option<&Items> {
+        self.collections.get(&id).map(|c| &*c.items)
+    }
+
     /// The version alone, without counting as a use.
     pub fn version(&self, id: CollectionId) -> Option<&str> {
         self.collections.get(&id).map(|c| &*c.version)

@@ -3,9 +3,9 @@
 pub mod address;
 pub mod clock;
 pub mod file;
+pub mod hyper_io;
 pub mod netlink;
 pub mod process;
 pub mod rlimit;
-
-pub mod hyper_io;
 pub mod tcp;
+pub mod tokio_io;
