@@ -63,36 +63,6 @@ impl ListScanner {
     }
 }
 
-/// The bytes of an item that is spread over several chunks.
-struct Held {
-    bytes: Vec<u8>,
-    bytes_max: usize,
-}
-
-impl Held {
-    fn add(&mut self, part: &[u8]) -> Result<(), Malformed> {
-        if part.len() > self.bytes_max - self.bytes.len() {
-            return Err(Malformed::TooLarge);
-        }
-        self.bytes.extend_from_slice(part);
-        Ok(())
-    }
-
-    /// Hands the item over, whose last bytes are `part`.
-    fn end(&mut self, part: &[u8], item: &mut dyn FnMut(&[u8])) -> Result<(), Malformed> {
-        if !self.bytes.is_empty() {
-            self.add(part)?;
-            item(&self.bytes);
-            self.bytes.clear();
-        } else if part.len() > self.bytes_max {
-            return Err(Malformed::TooLarge);
-        } else {
-            item(part);
-        }
-        Ok(())
-    }
-}
-
 // ---- JSON
 
 /// A list in JSON. All but the items is gathered in `head`, a document by itself once its last byte is in, and is
@@ -103,9 +73,10 @@ struct JsonList {
     /// Where in `head` the last string began that stands directly in the outermost object.
     key_at: usize,
     place: Place,
-    /// Invariant: the nesting of the item that `place` says we are in.
     item_nest: Nest,
-    held: Held,
+    item_bytes_max: usize,
+    /// The part of an item that came with earlier chunks. Invariant: at most `item_bytes_max` long.
+    held: Vec<u8>,
     items: u64,
     items_seen: bool,
 }
@@ -133,10 +104,8 @@ impl JsonList {
             key_at: 0,
             place: Place::Head,
             item_nest: Nest::default(),
-            held: Held {
-                bytes: Vec::new(),
-                bytes_max: item_bytes_max,
-            },
+            item_bytes_max,
+            held: Vec::new(),
             items: 0,
             items_seen: false,
         }
@@ -210,11 +179,24 @@ impl JsonList {
         chunk: &[u8],
         item: &mut dyn FnMut(&[u8]),
     ) -> Result<usize, Malformed> {
-        let Some(end) = self.item_nest.pass(chunk)? else {
-            self.held.add(chunk)?;
-            return Ok(chunk.len());
+        // Looked at no further than an item may reach, so that cutting the body differently gives no other error.
+        let room = self.item_bytes_max - self.held.len();
+        let part = chunk.get(..room).unwrap_or(chunk);
+        let Some(end) = self.item_nest.pass(part)? else {
+            if part.len() < chunk.len() {
+                return Err(Malformed::TooLarge);
+            }
+            self.held.extend_from_slice(part);
+            return Ok(part.len());
         };
-        self.held.end(chunk.get(..end).unwrap_or_default(), item)?;
+        let part = part.get(..end).unwrap_or_default();
+        if self.held.is_empty() {
+            item(part);
+        } else {
+            self.held.extend_from_slice(part);
+            item(&self.held);
+            self.held.clear();
+        }
         self.items += 1;
         self.place = Place::Behind;
         Ok(end)
@@ -855,6 +837,9 @@ mod tests {
                 "{len}"
             );
         }
+        // Too long and broken behind the bound: the bound comes first, in one chunk as in many.
+        let body = format!(r#"{{"items":[{{"a":"{}\u{{1}}"}}]}}"#, "x".repeat(ITEM_MAX));
+        check(Encoding::Json, body.as_bytes(), &Err(Malformed::TooLarge));
         let deep = format!(r#"{{"items":[{}"#, r#"{"a":"#.repeat(JSON_DEPTH_MAX + 1));
         assert_eq!(
             scan(Encoding::Json, &[deep.as_bytes()], 1 << 20).err(),

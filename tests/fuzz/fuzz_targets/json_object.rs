@@ -15,7 +15,10 @@ fuzz_target!(|data: &[u8]| {
     }
     if let (Ok((_, meta)), Ok(value)) = (&ours, serde_json::from_slice::<serde_json::Value>(data)) {
         // serde_json replaces repeated metadata where Go and we merge it: what it shows is the least there is.
-        if let Some(name) = value.pointer("/metadata/name").and_then(|name| name.as_str()) {
+        if let Some(name) = value
+            .pointer("/metadata/name")
+            .and_then(|name| name.as_str())
+        {
             assert_eq!(meta.name, name);
         }
     }

@@ -4,7 +4,8 @@
 
 use edge_hub::object::list::{ListHead, ListScanner};
 use edge_hub::object::{
-    Encoding, Malformed, list_item_framed_len, read_meta, write_list_head, write_list_item, write_list_tail,
+    Encoding, Malformed, list_item_framed_len, read_meta, write_list_head, write_list_item,
+    write_list_tail,
 };
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
@@ -12,18 +13,32 @@ use serde::de::IgnoredAny;
 const ITEM_BYTES_MAX: usize = 256;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&[how, step], body)) = data.split_first_chunk() else { return };
-    let enc = if how & 1 == 0 { Encoding::Json } else { Encoding::Protobuf };
+    let Some((&[how, step], body)) = data.split_first_chunk() else {
+        return;
+    };
+    let enc = if how & 1 == 0 {
+        Encoding::Json
+    } else {
+        Encoding::Protobuf
+    };
     let whole = scan(enc, body, body.len().max(1), ITEM_BYTES_MAX);
     assert_eq!(scan(enc, body, 1, ITEM_BYTES_MAX), whole);
-    assert_eq!(scan(enc, body, usize::from(step).max(1), ITEM_BYTES_MAX), whole);
+    assert_eq!(
+        scan(enc, body, usize::from(step).max(1), ITEM_BYTES_MAX),
+        whole
+    );
     if let Ok((head, items)) = whole {
         check_grammar(enc, body, &items);
         check_written(enc, &head, &items);
     }
 });
 
-fn scan(enc: Encoding, body: &[u8], step: usize, max: usize) -> Result<(ListHead, Vec<Vec<u8>>), Malformed> {
+fn scan(
+    enc: Encoding,
+    body: &[u8],
+    step: usize,
+    max: usize,
+) -> Result<(ListHead, Vec<Vec<u8>>), Malformed> {
     let mut scanner = ListScanner::new(enc, max);
     let mut items = Vec::new();
     for chunk in body.chunks(step) {
@@ -47,15 +62,27 @@ fn check_grammar(enc: Encoding, body: &[u8], items: &[Vec<u8>]) {
 }
 
 fn check_written(enc: Encoding, head: &ListHead, items: &[Vec<u8>]) {
-    let total = items.iter().map(|item| list_item_framed_len(enc, item.len())).sum();
+    let total = items
+        .iter()
+        .map(|item| list_item_framed_len(enc, item.len()))
+        .sum();
     let mut out = Vec::new();
-    write_list_head(enc, &head.type_meta, &head.resource_version, total, &mut out);
+    write_list_head(
+        enc,
+        &head.type_meta,
+        &head.resource_version,
+        total,
+        &mut out,
+    );
     for (i, item) in items.iter().enumerate() {
         write_list_item(enc, i == 0, item, &mut out);
     }
     write_list_tail(enc, &mut out);
     let (again, again_items) = scan(enc, &out, 7, ITEM_BYTES_MAX).expect("what we write is a list");
-    assert_eq!((&again.type_meta, &again.resource_version, again.items), (&head.type_meta, &head.resource_version, head.items));
+    assert_eq!(
+        (&again.type_meta, &again.resource_version, again.items),
+        (&head.type_meta, &head.resource_version, head.items)
+    );
     assert_eq!(again_items, items);
     for cut in 0..out.trim_ascii_end().len() {
         assert!(scan(enc, &out[..cut], out.len(), ITEM_BYTES_MAX).is_err());

@@ -11,8 +11,14 @@ use libfuzzer_sys::fuzz_target;
 const FRAME_BYTES_MAX: usize = 512;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&[how, step], stream)) = data.split_first_chunk() else { return };
-    let enc = if how & 1 == 0 { Encoding::Json } else { Encoding::Protobuf };
+    let Some((&[how, step], stream)) = data.split_first_chunk() else {
+        return;
+    };
+    let enc = if how & 1 == 0 {
+        Encoding::Json
+    } else {
+        Encoding::Protobuf
+    };
     let whole = split(enc, stream, stream.len().max(1));
     assert_eq!(split(enc, stream, 1), whole);
     assert_eq!(split(enc, stream, usize::from(step).max(1)), whole);
@@ -52,13 +58,37 @@ fn check(enc: Encoding, event: &Event<'_>) {
     let mut out = Vec::new();
     event::write(enc, event.event_type, &type_meta, &stored, &mut out);
     let again = event::parse(enc, &out).expect("what we write is an event");
-    let object: Vec<u8> = event.object.iter().copied().filter(|b| !matches!(b, b'\n' | b'\r')).collect();
-    assert_eq!(again.object, if enc == Encoding::Json { object.as_slice() } else { event.object });
-    assert_eq!(Event { object: event.object, ..again }, *event);
+    let object: Vec<u8> = event
+        .object
+        .iter()
+        .copied()
+        .filter(|b| !matches!(b, b'\n' | b'\r'))
+        .collect();
+    assert_eq!(
+        again.object,
+        if enc == Encoding::Json {
+            object.as_slice()
+        } else {
+            event.object
+        }
+    );
+    assert_eq!(
+        Event {
+            object: event.object,
+            ..again
+        },
+        *event
+    );
     // The writer's own output is what it writes again, byte for byte.
     let again = event::parse(enc, &out).expect("parsed above");
     let mut twice = Vec::new();
-    event::write(enc, again.event_type, &type_meta, &canonical(enc, &type_meta, again.object), &mut twice);
+    event::write(
+        enc,
+        again.event_type,
+        &type_meta,
+        &canonical(enc, &type_meta, again.object),
+        &mut twice,
+    );
     assert_eq!(twice, out);
     assert!(split(enc, &out, 5).0.len() == 1 || out.len() > FRAME_BYTES_MAX);
 }
