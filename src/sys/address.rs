@@ -221,7 +221,11 @@ pub struct AddressGuard {
 #[derive(Debug)]
 struct Kept {
     addr: IpAddr,
-    last: Option<Result<Ensured, AddressError>>,
+    /// As the last look that succeeded found it. A failed look does not undo what is known to be ours: it must still
+    /// be taken away.
+    known: Option<Ensured>,
+    /// Why the last look failed, if it did.
+    failure: Option<AddressError>,
 }
 
 /// What a check found that was not so at the check before.
@@ -240,7 +244,9 @@ pub enum AddressChange {
     },
     /// Somebody took it away, and the hub has put it back.
     Restored(Placed),
-    /// It is not there.
+    /// It is there still, and the hub, which could not look after it for a time, can again.
+    Recovered(Placed),
+    /// It is not there, or nobody can tell.
     Failed(AddressError),
 }
 
@@ -265,6 +271,13 @@ impl fmt::Display for AddressChange {
                     placed.addr, placed.device
                 )
             }
+            Self::Recovered(placed) => {
+                write!(
+                    f,
+                    "{} is on {} still, and looked after again",
+                    placed.addr, placed.device
+                )
+            }
             Self::Failed(error) => write!(f, "{error}"),
         }
     }
@@ -280,7 +293,11 @@ impl AddressGuard {
         let mut kept: Vec<Kept> = Vec::new();
         for &addr in addrs {
             if kept.iter().all(|kept| kept.addr != addr) {
-                kept.push(Kept { addr, last: None });
+                kept.push(Kept {
+                    addr,
+                    known: None,
+                    failure: None,
+                });
             }
         }
         match kept.len() {
@@ -293,28 +310,17 @@ impl AddressGuard {
     /// is told once.
     pub fn check(&mut self) -> Vec<AddressChange> {
         let own = self.own;
-        self.kept
-            .iter_mut()
-            .filter_map(|kept| {
-                let result = ensure_on(kept.addr, own);
-                let change = change(kept.addr, kept.last.as_ref(), &result);
-                // A failed look does not undo what is known to be ours: it must still be taken away.
-                match (&kept.last, &result) {
-                    (Some(Ok(_)), Err(_)) => {}
-                    _ => kept.last = Some(result),
-                }
-                change
-            })
+        let looks = self.kept.iter_mut();
+        looks
+            .filter_map(|kept| kept.look(ensure_on(kept.addr, own)))
             .collect()
     }
 
-    /// The addresses, and how each came to be there; `None` if it is not there.
-    pub fn state(&self) -> impl Iterator<Item = (IpAddr, Option<&Ensured>)> {
+    /// The addresses, and how each came to be there, or why it did not; `None` before the first check.
+    pub fn state(&self) -> impl Iterator<Item = (IpAddr, Option<Result<&Ensured, &AddressError>>)> {
         self.kept.iter().map(|kept| {
-            (
-                kept.addr,
-                kept.last.as_ref().and_then(|last| last.as_ref().ok()),
-            )
+            let failed = kept.failure.as_ref().map(Err);
+            (kept.addr, failed.or(kept.known.as_ref().map(Ok)))
         })
     }
 
@@ -323,39 +329,49 @@ impl AddressGuard {
         let own = self.own;
         self.kept
             .iter_mut()
-            .filter_map(|kept| match kept.last.take() {
-                Some(Ok(Ensured::Put(placed) | Ensured::Kept(placed))) => {
+            .filter_map(|kept| match kept.known.take() {
+                Some(Ensured::Put(placed) | Ensured::Kept(placed)) => {
                     remove_from(&placed, own).err()
                 }
-                _ => None,
+                Some(Ensured::AlreadyThere { .. }) | None => None,
             })
             .collect()
+    }
+}
+
+impl Kept {
+    /// Takes in what was found, and tells what is new about it.
+    fn look(&mut self, found: Result<Ensured, AddressError>) -> Option<AddressChange> {
+        let now = match found {
+            Ok(now) => now,
+            Err(error) if self.failure.as_ref() == Some(&error) => return None,
+            Err(error) => {
+                self.failure = Some(error.clone());
+                return Some(AddressChange::Failed(error));
+            }
+        };
+        let failed = self.failure.take();
+        let change = match (&self.known, &now) {
+            (Some(_), Ensured::Put(placed)) => Some(AddressChange::Restored(placed.clone())),
+            (None, Ensured::Put(placed)) => Some(AddressChange::Put(placed.clone())),
+            (Some(Ensured::Put(_) | Ensured::Kept(_)), Ensured::Kept(placed)) => {
+                failed.map(|_| AddressChange::Recovered(placed.clone()))
+            }
+            (_, Ensured::Kept(placed)) => Some(AddressChange::TakenOver(placed.clone())),
+            (Some(before), now) if before == now && failed.is_none() => None,
+            (_, Ensured::AlreadyThere { device }) => Some(AddressChange::Found {
+                addr: self.addr,
+                device: device.clone(),
+            }),
+        };
+        self.known = Some(now);
+        change
     }
 }
 
 impl Drop for AddressGuard {
     fn drop(&mut self) {
         self.release();
-    }
-}
-
-fn change(
-    addr: IpAddr,
-    before: Option<&Result<Ensured, AddressError>>,
-    now: &Result<Ensured, AddressError>,
-) -> Option<AddressChange> {
-    match (before, now) {
-        (Some(Err(before)), Err(now)) if before == now => None,
-        (_, Err(now)) => Some(AddressChange::Failed(now.clone())),
-        (Some(Ok(_)), Ok(Ensured::Put(placed))) => Some(AddressChange::Restored(placed.clone())),
-        (_, Ok(Ensured::Put(placed))) => Some(AddressChange::Put(placed.clone())),
-        (Some(Ok(Ensured::Put(_) | Ensured::Kept(_))), Ok(Ensured::Kept(_))) => None,
-        (_, Ok(Ensured::Kept(placed))) => Some(AddressChange::TakenOver(placed.clone())),
-        (Some(Ok(before)), Ok(now)) if before == now => None,
-        (_, Ok(Ensured::AlreadyThere { device })) => Some(AddressChange::Found {
-            addr,
-            device: device.clone(),
-        }),
     }
 }
 
@@ -774,6 +790,62 @@ mod tests {
             assert_eq!(guard.check(), [], "told once");
             assert!(local_addresses().is_ok(), "looking needs no right");
         });
+    }
+
+    #[test]
+    fn only_what_is_new_is_told() {
+        let placed = |index| Placed {
+            addr: V4,
+            device: "lo".into(),
+            device_index: index,
+        };
+        let silent = || failed(Step::Look, V4, "lo")(NetlinkError::Silent);
+        let mut kept = Kept {
+            addr: V4,
+            known: None,
+            failure: None,
+        };
+        let there = || Ensured::AlreadyThere {
+            device: "eth0".into(),
+        };
+        let found = || {
+            Some(AddressChange::Found {
+                addr: V4,
+                device: "eth0".into(),
+            })
+        };
+        for (step, (look, expected)) in [
+            (Err(silent()), Some(AddressChange::Failed(silent()))),
+            (Err(silent()), None),
+            (
+                Ok(Ensured::Put(placed(1))),
+                Some(AddressChange::Put(placed(1))),
+            ),
+            (Ok(Ensured::Kept(placed(1))), None),
+            (Err(silent()), Some(AddressChange::Failed(silent()))),
+            (Err(silent()), None),
+            (
+                Ok(Ensured::Kept(placed(1))),
+                Some(AddressChange::Recovered(placed(1))),
+            ),
+            (
+                Ok(Ensured::Put(placed(2))),
+                Some(AddressChange::Restored(placed(2))),
+            ),
+            (Ok(there()), found()),
+            (Ok(there()), None),
+            (Err(silent()), Some(AddressChange::Failed(silent()))),
+            (Ok(there()), found()),
+            (
+                Ok(Ensured::Kept(placed(3))),
+                Some(AddressChange::TakenOver(placed(3))),
+            ),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert_eq!(kept.look(look), expected, "step {step}");
+        }
     }
 
     #[test]
