@@ -11,13 +11,14 @@ use crate::limits::{
 use crate::sys::tcp::notice_death;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig};
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -47,10 +48,11 @@ pub(crate) async fn connect(
     tls: &ClientConfig,
     offer: Offer,
     own_certificate: bool,
+    known: &Known,
     deadline: Instant,
 ) -> Result<Connected, ConnectError> {
     let attempt = async {
-        let addresses = resolve(url).await?;
+        let addresses = resolve(url, known, deadline).await?;
         let tcp = race(addresses)
             .await
             .map_err(|e| ConnectError::Link(tcp_reason(&e)))?;
@@ -62,16 +64,33 @@ pub(crate) async fn connect(
     }
 }
 
-async fn resolve(url: &ServerUrl) -> Result<Vec<SocketAddr>, ConnectError> {
-    let failed = |text: String| ConnectError::Link(Reason::Name(text));
-    let found = tokio::net::lookup_host((url.host.as_str(), url.port))
-        .await
-        .map_err(|e| failed(e.to_string()))?;
-    let addresses = interleaved(found.take(SERVER_ADDRESSES_MAX).collect());
-    if addresses.is_empty() {
-        Err(failed("no addresses".into()))
+/// The addresses that a name had when it was last resolved: DNS may be the part that is cut off.
+pub(crate) type Known = RefCell<Vec<SocketAddr>>;
+
+async fn resolve(
+    url: &ServerUrl,
+    known: &Known,
+    deadline: Instant,
+) -> Result<Vec<SocketAddr>, ConnectError> {
+    let patience = deadline.saturating_duration_since(Instant::now()) / 3;
+    let lookup = timeout(patience, lookup_host((url.host.as_str(), url.port)));
+    let error = match lookup.await {
+        Ok(Ok(found)) => {
+            let found = interleaved(found.take(SERVER_ADDRESSES_MAX).collect());
+            if !found.is_empty() {
+                known.replace(found.clone());
+                return Ok(found);
+            }
+            "no addresses".to_string()
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer from the resolver".to_string(),
+    };
+    let last = known.borrow().clone();
+    if last.is_empty() {
+        Err(ConnectError::Link(Reason::Name(error)))
     } else {
-        Ok(addresses)
+        Ok(last)
     }
 }
 
@@ -165,14 +184,18 @@ async fn secure(
 /// What an error on a fresh TLS connection means. The server's verdict on our certificate comes, in TLS 1.3, only
 /// after the handshake, so the first exchange passes here too.
 pub(crate) fn io_failure(error: &io::Error, own_certificate: bool) -> ConnectError {
-    match error
+    let tls = error
         .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    {
-        Some(rustls::Error::AlertReceived(alert)) if own_certificate => {
-            ConnectError::OurCertificate(format!("the server refuses our certificate: {alert:?}"))
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    // Through h2 only the text arrives.
+    let alert = matches!(tls, Some(rustls::Error::AlertReceived(_)))
+        || error.to_string().starts_with("received fatal alert");
+    match tls {
+        _ if alert && own_certificate => {
+            ConnectError::OurCertificate(format!("the server refuses our certificate: {error}"))
         }
         Some(error) => ConnectError::Link(Reason::Tls(tls_text(error))),
+        None if alert => ConnectError::Link(Reason::Tls(error.to_string())),
         None => ConnectError::Link(tcp_reason(error)),
     }
 }

@@ -40,6 +40,9 @@ impl Heard {
 pub struct Watched {
     tcp: TcpStream,
     heard: Arc<Heard>,
+    /// The kernel's send buffer was full. When it has room again, the other end has acknowledged bytes: a sign of life
+    /// too, where an upload over a slow link keeps the PONG waiting behind it.
+    blocked: bool,
 }
 
 impl Watched {
@@ -47,6 +50,7 @@ impl Watched {
         Watched {
             tcp,
             heard: Heard::now(),
+            blocked: false,
         }
     }
 
@@ -76,7 +80,12 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        let result = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        if self.blocked && matches!(result, Poll::Ready(Ok(n)) if n > 0) {
+            self.heard.note();
+        }
+        self.blocked = result.is_pending();
+        result
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,6 +1,7 @@
 //! The connections to one server: a pool per way, and who waits for whom.
 
-use super::connect::{Offer, connect};
+use super::body::told;
+use super::connect::{Connected, Known, Offer, connect};
 use super::error::ConnectError;
 use super::http1::{self, H1Conn, Idle};
 use super::http2::{self, Ended, H2Conn, Pulse, Ticket, Vitals};
@@ -8,6 +9,7 @@ use super::url::ServerUrl;
 use super::{Tls, Way};
 use crate::health::{Input, Link, Reason};
 use crate::limits::{H1_CONNECTIONS_PER_SERVER_MAX, H2_CONNECTIONS_PER_POOL_MAX};
+use rustls::ClientConfig;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -42,6 +44,7 @@ pub(crate) struct Server {
     pub(crate) url: ServerUrl,
     pub(crate) link: Rc<Link>,
     pub(crate) last_error: RefCell<Option<String>>,
+    known: Known,
     pools: RefCell<HashMap<Way, Rc<Pool>>>,
     /// Every HTTP/2 connection that is not at its end, oldest first.
     live: RefCell<Vec<Rc<Vitals>>>,
@@ -75,6 +78,7 @@ impl Server {
             url,
             link,
             last_error: RefCell::new(None),
+            known: Known::default(),
             pools: RefCell::default(),
             live: RefCell::default(),
             http1: Cell::new(false),
@@ -86,6 +90,25 @@ impl Server {
         self.pools.borrow_mut().entry(way).or_default().clone()
     }
 
+    /// A connection on which nothing was said yet.
+    pub(crate) async fn connect(
+        &self,
+        tls: &ClientConfig,
+        offer: Offer,
+        own_certificate: bool,
+        deadline: Instant,
+    ) -> Result<Connected, ConnectError> {
+        connect(
+            &self.url,
+            tls,
+            offer,
+            own_certificate,
+            &self.known,
+            deadline,
+        )
+        .await
+    }
+
     /// A connection for one request: one that is there, or a new one.
     pub(crate) async fn lease(
         self: &Rc<Self>,
@@ -94,8 +117,9 @@ impl Server {
         patience: Patience,
         tasks: &Tasks,
     ) -> Result<Lease, ConnectError> {
-        let pool = self.pool(way);
         loop {
+            // Looked up each time: a reload may have put a new one in its place.
+            let pool = self.pool(way);
             if let Some(lease) = pool.take() {
                 return Ok(lease);
             }
@@ -135,18 +159,31 @@ impl Server {
         pool: &Rc<Pool>,
     ) -> Result<Option<Lease>, ConnectError> {
         let config = tls.config(way).ok_or(ConnectError::NoIdentity)?;
+        let place = if self.http1.get() {
+            self.http1_place().await
+        } else {
+            None
+        };
         let deadline = Instant::now() + patience.connect;
         let own = way.has_certificate();
-        let connected = connect(&self.url, &config, Offer::Both, own, deadline).await?;
+        let connected = self.connect(&config, Offer::Both, own, deadline).await?;
         self.http1.set(!connected.h2);
         if !connected.h2 {
-            let permit = self.http1_place().await;
+            let permit = match place {
+                Some(place) => Some(place),
+                None => self.http1_place().await,
+            };
             let (conn, connection) = http1::open(connected, permit)
                 .await
                 .map_err(|e| ConnectError::Link(Reason::Reset(e.to_string())))?;
+            let server = self.clone();
             tasks.spawn(async move {
-                // How it ended, its request is told.
-                let _ = connection.await;
+                if let Err(error) = connection.await
+                    && !error.is_user()
+                    && !error.is_canceled()
+                {
+                    server.fail(Reason::Reset(told(&error)));
+                }
             });
             return Ok(Some(Lease::H1(conn, pool.idle.clone())));
         }

@@ -3,17 +3,18 @@
 use super::Upstream;
 use super::backoff::{Backoff, Random};
 use super::body::Upload;
-use super::connect::{Connected, Offer, connect};
+use super::connect::{Connected, Offer};
 use super::error::ConnectError;
 use super::pool::Server;
 use super::send::{h1_request, h2_request, is_gateway_answer};
 use super::{RequestBody, Way};
 use super::{http1, http2};
-use crate::health::{Input, Reason, ServerState};
+use crate::health::{Input, Reason};
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode, Uri};
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Watches over one server for ever.
@@ -24,41 +25,43 @@ pub(crate) async fn run(upstream: Rc<Upstream>, server: Rc<Server>) {
     };
     let mut random = Random::seeded();
     let mut backoff = Backoff::new(settings.probe_min, settings.probe_max);
-    let mut calm_since = Instant::now();
+    let is_down = || !server.link.usable(server.index);
+    let mut down_last: Option<Instant> = None;
     probe(&upstream, &server).await;
     loop {
-        let down = matches!(server.link.server(server.index), ServerState::Down { .. });
-        // An outage right after an outage does not begin at the least wait again: a server that answers probes and
-        // nothing else would be probed, and its clients sent there and back, every second.
-        if !down && calm_since.elapsed() >= settings.probe_max {
-            backoff.reset();
-        }
-        let wait = if down {
-            backoff.next(&mut random)
-        } else {
-            watch_wait(&upstream, &mut random)
-        };
-        let now_down = || matches!(server.link.server(server.index), ServerState::Down { .. });
-        // Both arms are cancel-safe.
-        let told = tokio::select! {
-            biased;
-            () = prodded.notified() => true,
-            () = sleep(wait) => false,
-        };
-        if told && !down && now_down() {
-            // It just went down: the first wait begins.
-            if calm_since.elapsed() >= settings.probe_max {
+        if is_down() {
+            // An outage right after an outage goes on where that one ended: a server that answers probes and nothing
+            // else would otherwise be probed, and its clients sent there and back, every second.
+            if down_last.is_none_or(|last| last.elapsed() >= settings.probe_max) {
                 backoff.reset();
             }
-            continue;
+            forget_prod(&prodded).await;
         }
-        if told || down || server.load().0 == 0 {
+        while is_down() {
+            prodded_or(&prodded, backoff.next(&mut random)).await;
+            probe(&upstream, &server).await;
+            down_last = Some(Instant::now());
+        }
+        let told = prodded_or(&prodded, watch_wait(&upstream, &mut random)).await;
+        if !is_down() && (told || server.load().0 == 0) {
             probe(&upstream, &server).await;
         }
-        if now_down() {
-            calm_since = Instant::now();
-        }
     }
+}
+
+/// Waits; true if it was told to stop waiting.
+async fn prodded_or(prodded: &Notify, wait: Duration) -> bool {
+    // Both arms are cancel-safe.
+    tokio::select! {
+        biased;
+        () = prodded.notified() => true,
+        () = sleep(wait) => false,
+    }
+}
+
+/// The news that it went down is no wish for a probe.
+async fn forget_prod(prodded: &Notify) {
+    prodded_or(prodded, Duration::ZERO).await;
 }
 
 /// How long a server that is up may go without any connection before it is asked.
@@ -97,7 +100,7 @@ async fn ask(upstream: &Upstream, server: &Rc<Server>) -> Result<(), Reason> {
     let own = way.has_certificate();
     let deadline = Instant::now() + upstream.settings.connect_timeout;
     let answer = async {
-        let connected = connect(&server.url, &config, Offer::Both, own, deadline).await?;
+        let connected = server.connect(&config, Offer::Both, own, deadline).await?;
         if connected.h2 {
             ask_http2(upstream, server, connected, own).await
         } else {

@@ -1,7 +1,7 @@
 //! One request's way to a server: which one, over which connection, and what may be tried again.
 
 use super::body::{RequestBody, ResponseBody, Upload};
-use super::connect::{Offer, connect};
+use super::connect::Offer;
 use super::error::{ConnectError, SendError};
 use super::http1;
 use super::http2::Failure;
@@ -214,14 +214,9 @@ impl Upstream {
     ) -> Result<super::connect::Connected, ConnectError> {
         let config = self.tls.config(way).ok_or(ConnectError::NoIdentity)?;
         let deadline = Instant::now() + self.settings.connect_timeout;
-        let made = connect(
-            &server.url,
-            &config,
-            Offer::Http1,
-            way.has_certificate(),
-            deadline,
-        )
-        .await;
+        let made = server
+            .connect(&config, Offer::Http1, way.has_certificate(), deadline)
+            .await;
         match &made {
             Ok(_) if self.link.usable(server.index) => {
                 self.link.feed(server.index, Input::Answered)

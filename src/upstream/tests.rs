@@ -936,6 +936,10 @@ fn upgrades() {
             .await
             .unwrap();
         assert_eq!(response.status(), 403);
+        let mut body = response.into_body();
+        let piece =
+            std::future::poll_fn(|cx| hyper::body::Body::poll_frame(Pin::new(&mut body), cx));
+        assert_eq!(piece.await.unwrap().unwrap().into_data().unwrap(), "no");
     });
 }
 
@@ -1191,5 +1195,73 @@ fn a_silent_accept_times_out() {
             }
         ));
         drop(listener);
+    });
+}
+
+#[test]
+fn a_certificate_that_the_server_refuses_is_not_the_link() {
+    run(async {
+        let pki = pki(&["h2", "http/1.1"]);
+        // The server wants client certificates of a CA that ours is not of.
+        let stranger = rcgen::generate_simple_self_signed(vec!["stranger".to_string()]).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(stranger.cert.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::server::WebPkiClientVerifier::builder_with_provider(
+            roots.into(),
+            provider.clone(),
+        );
+        let verifier = builder.allow_unauthenticated().build().unwrap();
+        let mut config = rustls::ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(pki.acceptor.config().cert_resolver.clone());
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let (listener, url) = listen().await;
+        serve(
+            listener,
+            TlsAcceptor::from(Arc::new(config)),
+            h2::server::Builder::new(),
+            echo_path(),
+        );
+        let ours = rcgen::generate_simple_self_signed(vec!["node".to_string()]).unwrap();
+        let client =
+            |builder: rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>,
+             own: bool| {
+                let key = PrivateKeyDer::try_from(ours.signing_key.serialize_der()).unwrap();
+                Arc::new(match own {
+                    true => builder
+                        .with_client_auth_cert(vec![ours.cert.der().clone()], key)
+                        .unwrap(),
+                    false => builder.with_no_client_auth(),
+                })
+            };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(pki.roots.clone());
+        let (with, without) = (client(builder.clone(), true), client(builder, false));
+        let mut settings = settings(vec![url], &pki);
+        settings.tls = Rc::new(move |way| {
+            Some(if way.has_certificate() {
+                with.clone()
+            } else {
+                without.clone()
+            })
+        });
+        let upstream = Upstream::new(settings);
+        spawn_local(upstream.clone().run());
+        let error = upstream
+            .send(Way::Node, &head("GET", "/"), RequestBody::Empty)
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            error.to_string().contains("refuses our certificate"),
+            "{error}"
+        );
+        upstream.link().became_up().await;
+        assert_eq!(get(&upstream, "/token").await.unwrap().1, "/token");
     });
 }
