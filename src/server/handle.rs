@@ -298,7 +298,8 @@ impl Exchange<'_> {
             let (mut head, body) = response.into_parts();
             head.headers = headers::response_headers(head.headers);
             self.learn(caller, head.status);
-            return (From::Cloud, Response::from_parts(head, Body::passed(body.into(), None)));
+            let body = ResponseBody::alone(body);
+            return (From::Cloud, Response::from_parts(head, Body::passed(body, None)));
         }
         let Some(client) = client else {
             return (From::Hub, reply::refuse(Refusal::Malformed("this connection cannot be upgraded"), ""));

@@ -280,6 +280,11 @@ impl fmt::Display for BodyError {
 impl std::error::Error for BodyError {}
 
 impl ResponseBody {
+    /// Of a connection of its own, which no pool waits for.
+    pub fn alone(body: Incoming) -> ResponseBody {
+        ResponseBody::H1(H1Body { body, back: None })
+    }
+
     /// The next piece, `None` at the true end only.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, BodyError>> {
         poll_fn(|cx| self.poll_chunk(cx)).await
