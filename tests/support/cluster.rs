@@ -38,6 +38,7 @@ impl Release {
 pub struct Setup {
     pub release: Release,
     pub apiserver_flags: String,
+    pub controller_manager_flags: String,
     /// An address that nodes in other network namespaces reach.
     pub advertise: Option<Ipv4Addr>,
     /// The node whose certificate is made.
@@ -49,6 +50,7 @@ impl Default for Setup {
         Setup {
             release: Release::V1_36,
             apiserver_flags: String::new(),
+            controller_manager_flags: String::new(),
             advertise: None,
             node: "edge-1".to_string(),
         }
@@ -109,6 +111,7 @@ impl Cluster {
             ("CM", "1".to_string()),
             ("NODE", setup.node.clone()),
             ("APISERVER_EXTRA", setup.apiserver_flags.clone()),
+            ("CM_EXTRA", setup.controller_manager_flags.clone()),
             (
                 "SUFFIX",
                 if setup.release == Release::V1_34 {

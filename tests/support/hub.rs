@@ -155,6 +155,11 @@ impl Hub {
         self.program = Some(Program::without_pipes(&mut command));
     }
 
+    /// Its configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.dir.path().join("config.json")
+    }
+
     fn write_config(&self) -> PathBuf {
         self.dir.write(
             "config.json",

@@ -1,0 +1,21 @@
+//! Real clients through the hub at a real API server, with the link up, cut and coming back.
+
+#[path = "support/mod.rs"]
+mod support;
+
+#[path = "through/bad_input.rs"]
+mod bad_input;
+#[path = "through/door.rs"]
+mod door;
+#[path = "through/informers.rs"]
+mod informers;
+#[path = "through/kubectl.rs"]
+mod kubectl;
+#[path = "through/large.rs"]
+mod large;
+#[path = "through/offline.rs"]
+mod offline;
+#[path = "through/online.rs"]
+mod online;
+#[path = "through/restarts.rs"]
+mod restarts;

@@ -1,0 +1,384 @@
+//! A real node lives behind the hub: kubelet and kube-proxy of two releases, with pods, while its link works, is cut,
+//! and comes back. Needs root, containerd and the right to make network namespaces.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::cluster::{Cluster, Release, Setup, programs};
+use support::hub::{self, Hub};
+use support::kubeconfig::{User, kubeconfig};
+use support::node::{Node, advertise};
+use support::program::{Output, Program, command};
+use support::{TempDir, throughout, until};
+
+/// How long a node may take to become Ready, or pods to start.
+const NODE: Duration = Duration::from_secs(90);
+/// How long nothing may happen to the pods of a node that is cut off.
+const CUT: Duration = Duration::from_secs(30);
+/// The control plane calls a node that was silent for so long not Ready; well within [`CUT`].
+const GRACE: &str = "--node-monitor-grace-period=12s";
+
+/// One node at a time: two would share addresses.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A control plane with one node, made but not powered on.
+struct Site {
+    // Dropped in this order: the node before the cluster that it belongs to.
+    node: Node,
+    cluster: Cluster,
+    dir: TempDir,
+    _one: MutexGuard<'static, ()>,
+}
+
+impl Site {
+    fn new(kubelet: Release) -> Site {
+        let one = one_at_a_time();
+        let name = format!("edge-{}", std::process::id());
+        let setup = Setup {
+            advertise: Some(advertise()),
+            controller_manager_flags: GRACE.to_string(),
+            node: name.clone(),
+            ..Setup::default()
+        };
+        let cluster = Cluster::start(&setup);
+        let node = Node::new(&name, kubelet, &cluster);
+        Site {
+            node,
+            cluster,
+            dir: TempDir::new("site"),
+            _one: one,
+        }
+    }
+
+    /// The API server as the node reaches it.
+    fn server(&self) -> String {
+        format!("https://{}:{}", advertise(), self.cluster.address().port())
+    }
+
+    /// The kubeconfig of one of the node's programs.
+    fn config(&self, user: &str, server: &str, ca: &std::path::Path) -> PathBuf {
+        let (certificate, key) = self.cluster.pair(user);
+        let user_of = User::Certificate {
+            certificate: &certificate,
+            key: &key,
+        };
+        self.dir
+            .write(&format!("{user}.json"), kubeconfig(server, ca, &user_of))
+    }
+
+    fn power_on(&self, server: &str, ca: &std::path::Path) {
+        self.node.up(
+            &self.config("node", server, ca),
+            &self.config("kube-proxy", server, ca),
+        );
+    }
+
+    /// The hub inside the node, with the node's and kube-proxy's identities.
+    fn hub(&self) -> Hub {
+        let within = self.node.within();
+        let within: Vec<&str> = within.iter().map(String::as_str).collect();
+        let outside = format!("{}:10268", self.node.address());
+        hub::Setup::new(&self.cluster, &self.server())
+            .identity(
+                &self.cluster,
+                &format!("system:node:{}", self.node.name()),
+                "node",
+            )
+            .identity(&self.cluster, "system:kube-proxy", "kube-proxy")
+            .set("node_name", self.node.name())
+            .set(
+                "listen",
+                json!(["127.0.0.1:10268", "169.254.2.1:10268", outside]),
+            )
+            .set("own_addresses", json!(["169.254.2.1"]))
+            .set("admin_listen", "127.0.0.1:10267")
+            .set("cache_agents", json!([]))
+            .within(&within)
+            .start()
+    }
+
+    fn ready(&self) -> Option<bool> {
+        let output = self
+            .cluster
+            .kubectl()
+            .run(&["get", "node", self.node.name(), "-o", "json"]);
+        let node: Value = serde_json::from_str(&output.stdout).ok()?;
+        let conditions = node["status"]["conditions"].as_array()?;
+        let ready = conditions
+            .iter()
+            .find(|condition| condition["type"] == "Ready")?;
+        Some(ready["status"] == "True")
+    }
+
+    #[track_caller]
+    fn wait_ready(&self, want: bool) {
+        until(&format!("the node's Ready is {want}"), NODE, || {
+            (self.ready() == Some(want)).then_some(())
+        });
+    }
+
+    fn apply(&self, objects: &[Value]) {
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
+        self.cluster
+            .kubectl()
+            .run_with(&list.to_string(), &["apply", "-f", "-"])
+            .ok();
+    }
+
+    /// Waits until these pods, and no others, are there and ready.
+    #[track_caller]
+    fn wait_pods(&self, names: &[&str]) {
+        until(
+            &format!("exactly the pods {names:?} are ready"),
+            NODE,
+            || {
+                let pods = self.cluster.kubectl().json(&["get", "pods"]);
+                let ready: Vec<&str> = pods["items"].as_array()?.iter().map(ready_name).collect();
+                (ready == names).then_some(())
+            },
+        );
+    }
+
+    /// A pod of one container that runs `app` with these arguments.
+    fn pod(&self, name: &str, args: &[&str], more: Value) -> Value {
+        let mut spec = json!({
+            "nodeName": self.node.name(),
+            // Else it is evicted after 5 minutes of a node that is not Ready.
+            "tolerations": [{ "operator": "Exists" }],
+            "terminationGracePeriodSeconds": 1,
+            "containers": [{ "name": "app", "image": "lab.local/app:1", "args": args, "imagePullPolicy": "Never" }],
+        });
+        merge(&mut spec, more);
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": name, "namespace": "default", "labels": { "app": name } },
+            "spec": spec,
+        })
+    }
+
+    /// Three pods that use what most pods use: the pod network, the host's, a ConfigMap, a Secret, a token, a probe.
+    fn three_pods(&self) {
+        let serve = json!({
+            "containers": [{
+                "name": "app", "image": "lab.local/app:1", "args": ["serve", ":8080"], "imagePullPolicy": "Never",
+                "readinessProbe": { "httpGet": { "port": 8080, "path": "/" }, "periodSeconds": 1 },
+                "env": [{ "name": "GREETING", "valueFrom": { "configMapKeyRef": { "name": "app", "key": "greeting" } } }],
+                "volumeMounts": [{ "name": "secret", "mountPath": "/secret" }],
+            }],
+            "volumes": [{ "name": "secret", "secret": { "secretName": "app" } }],
+        });
+        let meta = json!({ "name": "app", "namespace": "default" });
+        self.apply(&[
+            json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": { "greeting": "hello" } }),
+            json!({ "apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": { "word": "secret" } }),
+            self.pod("hostnet", &["tick", "1s"], json!({ "hostNetwork": true })),
+            self.pod("serve", &[], serve),
+            self.pod("tick", &["tick", "1s"], json!({})),
+        ]);
+        self.wait_pods(&["hostnet", "serve", "tick"]);
+    }
+
+    fn delete(&self, pod: &str) {
+        self.cluster
+            .kubectl()
+            .run(&["delete", "pod", pod, "--wait=true", "--timeout=60s"])
+            .ok();
+    }
+}
+
+/// The pod's name if it is ready, and a name that no pod has if it is not.
+fn ready_name(pod: &Value) -> &str {
+    let conditions = pod["status"]["conditions"].as_array();
+    let ready = conditions.is_some_and(|all| {
+        all.iter()
+            .any(|c| c["type"] == "Ready" && c["status"] == "True")
+    });
+    if ready {
+        pod["metadata"]["name"].as_str().unwrap_or_default()
+    } else {
+        "-"
+    }
+}
+
+fn merge(into: &mut Value, more: Value) {
+    if let (Value::Object(into), Value::Object(more)) = (into, more) {
+        into.extend(more);
+    }
+}
+
+/// The harness itself: without a hub, a node comes up, runs pods and loses them when they are deleted.
+#[test]
+fn harness_a_node_without_a_hub() {
+    for release in [Release::V1_36, Release::V1_34] {
+        let site = Site::new(release);
+        site.power_on(&site.server(), &site.cluster.ca());
+        site.wait_ready(true);
+        site.three_pods();
+        assert_eq!(site.node.tasks().len(), 6);
+        if release == Release::V1_36 {
+            reaches_into_pods(&site, &site.cluster.url(), &site.cluster.ca());
+        }
+        site.delete("tick");
+        until("its containers are gone", NODE, || {
+            (site.node.tasks().len() == 4).then_some(())
+        });
+    }
+}
+
+fn lives_behind_the_hub(release: Release) {
+    let site = Site::new(release);
+    let hub = site.hub();
+    site.power_on("https://127.0.0.1:10268", &hub.ca());
+    site.wait_ready(true);
+    site.three_pods();
+    site.delete("tick");
+    site.wait_pods(&["hostnet", "serve"]);
+    until("its containers are gone", NODE, || {
+        (site.node.tasks().len() == 4).then_some(())
+    });
+
+    for cut in ["down", "drop"] {
+        let before = site.node.tasks();
+        site.node.net(cut);
+        hub.sees_offline();
+        throughout("every container runs on", CUT, || {
+            site.node.tasks() == before
+        });
+        assert_eq!(site.ready(), Some(false), "the control plane noticed");
+        site.node.net("up");
+        hub.sees_online();
+        site.wait_ready(true);
+        site.wait_pods(&["hostnet", "serve"]);
+        assert_eq!(
+            site.node.tasks(),
+            before,
+            "{cut}: the same containers as before"
+        );
+    }
+
+    // It takes orders again.
+    site.apply(&[site.pod("again", &["tick", "1s"], json!({}))]);
+    site.wait_pods(&["again", "hostnet", "serve"]);
+    site.delete("again");
+    until("its containers are gone", NODE, || {
+        (site.node.tasks().len() == 4).then_some(())
+    });
+}
+
+#[test]
+fn a_node_of_1_36_lives_behind_the_hub() {
+    lives_behind_the_hub(Release::V1_36);
+}
+
+#[test]
+fn a_node_of_1_34_lives_behind_the_hub() {
+    lives_behind_the_hub(Release::V1_34);
+}
+
+/// A restart of the hub, online and in the middle of everything, costs no container.
+#[test]
+fn a_node_outlives_its_hub() {
+    let site = Site::new(Release::V1_36);
+    let mut hub = site.hub();
+    site.power_on("https://127.0.0.1:10268", &hub.ca());
+    site.wait_ready(true);
+    site.three_pods();
+    let before = site.node.tasks();
+    hub.terminate(Duration::from_secs(30));
+    hub.run();
+    site.apply(&[site.pod("after", &["tick", "1s"], json!({}))]);
+    site.wait_pods(&["after", "hostnet", "serve", "tick"]);
+    hub.kill();
+    hub.run();
+    site.delete("after");
+    until("its containers are gone", NODE, || {
+        (site.node.tasks() == before).then_some(())
+    });
+}
+
+/// logs, exec, attach and port-forward into a pod, by SPDY and by WebSocket.
+fn reaches_into_pods(site: &Site, server: &str, ca: &std::path::Path) {
+    let token = site.cluster.account("default", "tester", "cluster-admin");
+    let config = site
+        .dir
+        .write("tester.json", kubeconfig(server, ca, &User::Token(&token)));
+    for web_sockets in ["true", "false"] {
+        let start = |args: &[&str]| -> Program {
+            let mut command = command(&programs().join("kubectl"));
+            command.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", web_sockets);
+            command.env("KUBECTL_PORT_FORWARD_WEBSOCKETS", web_sockets);
+            command
+                .env("HOME", site.dir.path())
+                .arg("--kubeconfig")
+                .arg(&config)
+                .args(args);
+            Program::spawn(&mut command)
+        };
+        let run = |args: &[&str]| -> Output { start(args).wait(NODE) };
+
+        assert!(run(&["logs", "tick"]).ok().starts_with("tick 0 "));
+        let following = start(&["logs", "-f", "tick"]);
+        let lines = || following.lines().len();
+        let seen = until("the log so far", NODE, || (lines() > 0).then(lines));
+        until("the log goes on", NODE, || {
+            (lines() > seen + 2).then_some(())
+        });
+
+        let said = run(&["exec", "tick", "--", "/app", "get", "http://127.0.0.1:1/"]).ok();
+        assert!(said.contains("connection refused"), "{said}");
+        let said = run(&["exec", "tick", "--", "/app", "nonsense"]);
+        assert_eq!(
+            said.code,
+            Some(2),
+            "the exit code of the program comes back: {said:?}"
+        );
+
+        let attached = start(&["attach", "tick"]);
+        attached.line("what the pod prints", NODE, |line| {
+            line.starts_with("tick ")
+        });
+
+        // A file of several windows each way, whole.
+        let contents: Vec<u8> = (0..3_000_000_u32).map(|n| (n / 7) as u8).collect();
+        let there = site.dir.write("there", &contents);
+        let back = site.dir.path().join("back");
+        run(&["cp", &there.display().to_string(), "tick:/tmp/there"]).ok();
+        run(&["cp", "tick:/tmp/there", &back.display().to_string()]).ok();
+        assert!(
+            std::fs::read(&back).expect("a file") == contents,
+            "the file came back as it went"
+        );
+
+        let port = support::free_port();
+        let forward = start(&["port-forward", "serve", &format!("{port}:8080")]);
+        forward.line("it listens", NODE, |line| {
+            line.contains("Forwarding from 127.0.0.1")
+        });
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let (status, body) = support::http::plain_get(address, "/").expect("the pod answers");
+        assert!(status == 200 && body.contains("serve "), "{body}");
+    }
+}
+
+#[test]
+fn kubectl_reaches_into_pods_through_the_hub() {
+    let site = Site::new(Release::V1_36);
+    let hub = site.hub();
+    site.power_on("https://127.0.0.1:10268", &hub.ca());
+    site.wait_ready(true);
+    site.three_pods();
+    reaches_into_pods(
+        &site,
+        &format!("https://{}:10268", site.node.address()),
+        &hub.ca(),
+    );
+}

@@ -1,0 +1,177 @@
+//! A real node: containerd, kubelet and kube-proxy in a network namespace of their own, by `tests/cluster/node.sh`.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::TempDir;
+use super::cluster::{Cluster, Release, programs, script};
+use super::program::Guard;
+
+/// The machine's side and the node's side of one such network. Parallel ones differ in the third byte.
+fn network() -> u8 {
+    1 + (std::process::id() % 250) as u8
+}
+
+/// The control plane's address that nodes reach.
+pub fn advertise() -> Ipv4Addr {
+    Ipv4Addr::new(10, 76, network(), 1)
+}
+
+/// A node. It is wiped when this value is dropped, and when the process ends without that.
+pub struct Node {
+    name: String,
+    env: Vec<(&'static str, String)>,
+    // Dropped in this order.
+    _guard: Guard,
+    _dir: TempDir,
+}
+
+impl Node {
+    /// Makes the namespace and its link, and starts nothing in it.
+    pub fn new(name: &str, release: Release, cluster: &Cluster) -> Node {
+        let dir = TempDir::new("node");
+        let program = |name: &str| {
+            programs()
+                .join(format!("{name}{}", release.suffix()))
+                .display()
+                .to_string()
+        };
+        let images =
+            ["pause", "app", "informer"].map(|image| programs().join(format!("image/{image}.tar")));
+        let images: Vec<String> = images
+            .iter()
+            .map(|image| image.display().to_string())
+            .collect();
+        let env = vec![
+            ("NODE", name.to_string()),
+            ("NODE_DIR", dir.path().display().to_string()),
+            ("BIN", programs().display().to_string()),
+            ("SUBNET", format!("10.77.{}", network())),
+            ("POD_CIDR", format!("10.244.{}.0/24", network())),
+            ("KUBELET", program("kubelet")),
+            ("KUBE_PROXY", program("kube-proxy")),
+            ("IMAGES", images.join(" ")),
+            // Whose certificates the kubelet's own port accepts; a hub has another CA.
+            ("CLIENT_CA", cluster.ca().display().to_string()),
+            // The lease is renewed every quarter of this.
+            ("KUBELET_YAML", "nodeLeaseDurationSeconds: 8".to_string()),
+        ];
+        let wipe = r#""$1" wipe; rm -rf "$NODE_DIR""#;
+        let guard = Guard::new(wipe, &env, &[script("node.sh")]);
+        let node = Node {
+            name: name.to_string(),
+            env,
+            _guard: guard,
+            _dir: dir,
+        };
+        node.script(&["prep"]);
+        node
+    }
+
+    /// Its name in the cluster.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its address as the machine reaches it.
+    pub fn address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, network(), 2)
+    }
+
+    /// Words before a command that run it in the node's network.
+    pub fn within(&self) -> [String; 2] {
+        [
+            "nsenter".to_string(),
+            format!("--net=/run/netns/{}", self.name),
+        ]
+    }
+
+    /// Calls `node.sh`, which must succeed, and returns what it printed.
+    #[track_caller]
+    pub fn script(&self, args: &[&str]) -> String {
+        self.script_with(args, &[])
+    }
+
+    #[track_caller]
+    fn script_with(&self, args: &[&str], env: &[(&str, String)]) -> String {
+        let env = self
+            .env
+            .iter()
+            .chain(env)
+            .map(|(name, value)| (*name, value));
+        let mut command = Command::new(script("node.sh"));
+        let output = command
+            .args(args)
+            .envs(env)
+            .stdin(Stdio::null())
+            .output()
+            .expect("node.sh");
+        assert!(
+            output.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Power on: containerd, the kubelet and kube-proxy, each program with its kubeconfig.
+    pub fn up(&self, kubelet: &Path, kube_proxy: &Path) {
+        let kubelet = kubelet.display().to_string();
+        self.script_with(
+            &["up", &kubelet],
+            &[("KP", kube_proxy.display().to_string())],
+        );
+    }
+
+    /// Power off.
+    pub fn down(&self) {
+        self.script(&["down"]);
+    }
+
+    /// Its link to the control plane: `up`, `down` (no carrier) or `drop` (every packet is swallowed).
+    pub fn net(&self, state: &str) {
+        self.script(&["net", state]);
+    }
+
+    /// Its running containers, as containerd tells: lines of identity, process id and state, sorted.
+    pub fn tasks(&self) -> Vec<String> {
+        let socket = self._dir.path().join("run/containerd.sock");
+        let output = Command::new("ctr")
+            .arg("-a")
+            .arg(socket)
+            .args(["-n", "k8s.io", "tasks", "ls"])
+            .stdin(Stdio::null())
+            .output()
+            .expect("ctr");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut lines: Vec<String> = text.lines().skip(1).map(str::to_string).collect();
+        lines.sort();
+        lines
+    }
+
+    /// The end of a program's log.
+    pub fn log(&self, program: &str) -> String {
+        let text =
+            std::fs::read(self._dir.path().join(format!("{program}.log"))).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "---- the kubelet's last lines\n{}\n----",
+                self.log("kubelet")
+            );
+        }
+    }
+}
