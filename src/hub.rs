@@ -83,7 +83,12 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
         "edge-hub {} node={} servers={} store=ram/{}B agents={:?}",
         env!("CARGO_PKG_VERSION"),
         config.node_name,
-        config.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        config
+            .servers
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(","),
         config.cache_bytes_max,
         config.cache_agents
     );
@@ -105,7 +110,10 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
         }
     }
     drain(&shared, &mut tasks).await;
-    addresses.release().iter().for_each(|error| log::warn!("address: {error}"));
+    addresses
+        .release()
+        .iter()
+        .for_each(|error| log::warn!("address: {error}"));
     Ok(())
 }
 
@@ -168,8 +176,11 @@ fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
 }
 
 fn settings(config: &Config, tls: crate::upstream::TlsFor) -> Result<Settings, Failure> {
-    let servers: Result<Vec<ServerUrl>, String> =
-        config.servers.iter().map(|url| ServerUrl::parse(&url.to_string())).collect();
+    let servers: Result<Vec<ServerUrl>, String> = config
+        .servers
+        .iter()
+        .map(|url| ServerUrl::parse(&url.to_string()))
+        .collect();
     let order = match config.mode {
         Mode::Priority => Order::Priority,
         Mode::RoundRobin => Order::RoundRobin,
@@ -347,7 +358,9 @@ impl Shared {
             return log::error!("reload: {error}; the old configuration and certificates stay in force");
         }
         logging::set(&config.log);
-        self.cache.borrow_mut().reconfigure(config.cache_bytes_max, agents(&config));
+        self.cache
+            .borrow_mut()
+            .reconfigure(config.cache_bytes_max, agents(&config));
         *self.config.borrow_mut() = config;
         log::info!("reload: the new configuration and certificates are in force");
     }

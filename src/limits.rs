@@ -196,7 +196,6 @@ pub const LEFTOVERS_REMOVED_MAX: usize = 64;
 /// Left of a client's own timeout when what is kept is given instead of waiting on.
 pub const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 
-
 // ---- certs
 
 /// Bytes of one certificate. Ordinary ones have 500 to 2000; TLS itself ends at 64 KiB.

@@ -99,14 +99,44 @@ mod tests {
     fn openings() {
         const LIST: &str = "/api/v1/pods?watch=1&sendInitialEvents=true&allowWatchBookmarks=true";
         for (uri, kept, known, want) in [
-            ("/api/v1/pods?watch=1&resourceVersion=5", Some("5"), true, Opening::Silent),
-            ("/api/v1/pods?watch=1&resourceVersion=6", Some("5"), true, Opening::Silent),
-            ("/api/v1/pods?watch=1&resourceVersion=4", Some("5"), true, Opening::Expired),
-            ("/api/v1/pods?watch=1&resourceVersion=x", Some("5"), true, Opening::Expired),
+            (
+                "/api/v1/pods?watch=1&resourceVersion=5",
+                Some("5"),
+                true,
+                Opening::Silent,
+            ),
+            (
+                "/api/v1/pods?watch=1&resourceVersion=6",
+                Some("5"),
+                true,
+                Opening::Silent,
+            ),
+            (
+                "/api/v1/pods?watch=1&resourceVersion=4",
+                Some("5"),
+                true,
+                Opening::Expired,
+            ),
+            (
+                "/api/v1/pods?watch=1&resourceVersion=x",
+                Some("5"),
+                true,
+                Opening::Expired,
+            ),
             ("/api/v1/pods?watch=1&resourceVersion=5", None, true, Opening::Silent),
             ("/api/v1/pods?watch=1&resourceVersion=5", None, false, Opening::Unknown),
-            ("/api/v1/pods?watch=1", Some("5"), true, Opening::Replay { end_bookmark: false }),
-            ("/api/v1/pods?watch=1&resourceVersion=0", Some("5"), true, Opening::Replay { end_bookmark: false }),
+            (
+                "/api/v1/pods?watch=1",
+                Some("5"),
+                true,
+                Opening::Replay { end_bookmark: false },
+            ),
+            (
+                "/api/v1/pods?watch=1&resourceVersion=0",
+                Some("5"),
+                true,
+                Opening::Replay { end_bookmark: false },
+            ),
             ("/api/v1/pods?watch=1&resourceVersion=0", None, true, Opening::Unknown),
             (LIST, Some("5"), true, Opening::Replay { end_bookmark: true }),
             (LIST, None, true, Opening::Unknown),

@@ -57,14 +57,27 @@ pub fn text(samples: &[Sample]) -> String {
     let head = |out: &mut String, name: &str, kind: &str, help: &str| {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
     };
-    head(&mut out, "edge_hub_requests_total", "counter", "Answers by where they came from and status.");
+    head(
+        &mut out,
+        "edge_hub_requests_total",
+        "counter",
+        "Answers by where they came from and status.",
+    );
     for from in SOURCES {
         for (class, count) in CLASSES.iter().zip(&ANSWERED[from as usize]) {
             let (from, count) = (from.name(), count.load(Relaxed));
-            let _ = writeln!(out, "edge_hub_requests_total{{from=\"{from}\",code=\"{class}\"}} {count}");
+            let _ = writeln!(
+                out,
+                "edge_hub_requests_total{{from=\"{from}\",code=\"{class}\"}} {count}"
+            );
         }
     }
-    head(&mut out, "edge_hub_clients_left_total", "counter", "Clients that left before there was an answer.");
+    head(
+        &mut out,
+        "edge_hub_clients_left_total",
+        "counter",
+        "Clients that left before there was an answer.",
+    );
     let _ = writeln!(out, "edge_hub_clients_left_total {}", LEFT.load(Relaxed));
     for sample in samples {
         head(&mut out, sample.name, sample.kind, sample.help);

@@ -55,7 +55,10 @@ pub fn ready(shared: &Shared) -> String {
         LinkState::Up { .. } => "ok, the API server is reachable\n".to_owned(),
         LinkState::Unknown => "ok, the API server has not been asked yet\n".to_owned(),
         LinkState::Down { since, reason } => {
-            format!("ok, serving what is kept: offline for {} s: {reason}\n", since.elapsed().as_secs())
+            format!(
+                "ok, serving what is kept: offline for {} s: {reason}\n",
+                since.elapsed().as_secs()
+            )
         }
     }
 }
@@ -120,7 +123,13 @@ fn collection(shown: Shown) -> Collection {
             line.resource = qualified(&o.resource, &o.group);
             line.namespace = some(o.namespace);
             let selectors = [o.label_selector, o.field_selector, o.others.replace('\n', "&")];
-            line.selector = some(selectors.into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" "));
+            line.selector = some(
+                selectors
+                    .into_iter()
+                    .filter(|s| !s.is_empty())
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            );
         }
         Scope::One(one) => {
             line.resource = qualified(&one.resource, &one.group);
@@ -165,8 +174,16 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
     let up = matches!(shared.upstream.link().state(), LinkState::Up { .. });
     let open = shared.config.borrow().connections_max - shared.connections.available_permits();
     vec![
-        gauge("edge_hub_link_up", "1 while an API server is reachable.", f64::from(u8::from(up))),
-        gauge("edge_hub_client_connections", "Open connections of clients.", open as f64),
+        gauge(
+            "edge_hub_link_up",
+            "1 while an API server is reachable.",
+            f64::from(u8::from(up)),
+        ),
+        gauge(
+            "edge_hub_client_connections",
+            "Open connections of clients.",
+            open as f64,
+        ),
         gauge(
             "edge_hub_upstream_connections",
             "Open connections to API servers.",
@@ -177,16 +194,48 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
             "Requests under way at API servers.",
             servers.iter().map(|s| s.streams).sum::<usize>() as f64,
         ),
-        gauge("edge_hub_cache_bytes", "Bytes that kept answers take.", totals.bytes as f64),
-        gauge("edge_hub_cache_bytes_max", "Bytes that kept answers may take.", totals.bytes_max as f64),
-        gauge("edge_hub_cache_collections", "Collections kept.", totals.collections as f64),
+        gauge(
+            "edge_hub_cache_bytes",
+            "Bytes that kept answers take.",
+            totals.bytes as f64,
+        ),
+        gauge(
+            "edge_hub_cache_bytes_max",
+            "Bytes that kept answers may take.",
+            totals.bytes_max as f64,
+        ),
+        gauge(
+            "edge_hub_cache_collections",
+            "Collections kept.",
+            totals.collections as f64,
+        ),
         gauge("edge_hub_cache_objects", "Objects kept.", totals.objects as f64),
-        counter("edge_hub_cache_evicted_total", "Collections evicted for others.", totals.evicted),
+        counter(
+            "edge_hub_cache_evicted_total",
+            "Collections evicted for others.",
+            totals.evicted,
+        ),
         counter("edge_hub_cache_lists_total", "Lists kept.", counts.lists.get()),
-        counter("edge_hub_cache_gets_total", "Single objects and documents kept.", counts.objects.get()),
+        counter(
+            "edge_hub_cache_gets_total",
+            "Single objects and documents kept.",
+            counts.objects.get(),
+        ),
         counter("edge_hub_cache_events_total", "Watch events kept.", counts.events.get()),
-        counter("edge_hub_cache_broken_total", "Answers that ended early or could not be read.", counts.broken.get()),
-        counter("edge_hub_cache_no_room_total", "Answers that found no room.", counts.no_room.get()),
-        counter("edge_hub_cache_gaps_total", "Collections that a watch could not follow.", counts.gaps.get()),
+        counter(
+            "edge_hub_cache_broken_total",
+            "Answers that ended early or could not be read.",
+            counts.broken.get(),
+        ),
+        counter(
+            "edge_hub_cache_no_room_total",
+            "Answers that found no room.",
+            counts.no_room.get(),
+        ),
+        counter(
+            "edge_hub_cache_gaps_total",
+            "Collections that a watch could not follow.",
+            counts.gaps.get(),
+        ),
     ]
 }

@@ -38,7 +38,11 @@ fn answer(shared: &Shared, refusal: &RefusalCell, request: &Request<Incoming>) -
     match request.uri().path() {
         "/healthz" | "/v1/healthz" => reply::whole(200, "text/plain", "OK\n"),
         "/readyz" | "/v1/readyz" => reply::whole(200, "text/plain", report::ready(shared)),
-        "/metrics" => reply::whole(200, "text/plain; version=0.0.4", metrics::text(&report::samples(shared))),
+        "/metrics" => reply::whole(
+            200,
+            "text/plain; version=0.0.4",
+            metrics::text(&report::samples(shared)),
+        ),
         "/status" => match serde_json::to_vec(&report::status(shared)) {
             Ok(json) => reply::whole(200, "application/json", json),
             Err(_) => reply::whole(500, "text/plain", "the status cannot be written\n"),

@@ -30,22 +30,14 @@ enum State {
     /// The initial events of a watch list: a new version of the collection.
     Filling(Fill),
     /// Every change after this version has been seen here; `None` until a bookmark says where the watch is.
-    Since {
-        from: Option<String>,
-        last: Option<String>,
-    },
+    Since { from: Option<String>, last: Option<String> },
     /// A fault: nothing more is kept of this watch.
     Blind,
 }
 
 impl Follower {
     /// A follower for this watch, answered with 200 in `encoding`, if its collection is one that is kept.
-    pub fn new(
-        cache: &Rc<RefCell<Cache>>,
-        asked: &Asked,
-        who: Who,
-        encoding: Encoding,
-    ) -> Option<Follower> {
+    pub fn new(cache: &Rc<RefCell<Cache>>, asked: &Asked, who: Who, encoding: Encoding) -> Option<Follower> {
         let scope = super::key::scope(asked)?;
         let class = cache.borrow().class(&asked.agent)?;
         // Which clause of `Accept` the server took shows in the objects; the first of this encoding is a guess that
@@ -86,9 +78,7 @@ impl Follower {
         match event.event_type {
             EventType::Error => self.blind(),
             EventType::Bookmark => self.bookmark(event),
-            _ if event.meta.name.is_empty() || event.meta.resource_version.is_empty() => {
-                self.broken()
-            }
+            _ if event.meta.name.is_empty() || event.meta.resource_version.is_empty() => self.broken(),
             _ => self.change(event),
         }
     }
@@ -143,10 +133,7 @@ impl Follower {
         let version = event.meta.resource_version.as_ref();
         match std::mem::replace(&mut self.state, State::Blind) {
             State::Filling(fill) if event.initial_events_end && !version.is_empty() => {
-                let note = Note::Objects(TypeMeta::new(
-                    &event.type_meta.api_version,
-                    &event.type_meta.kind,
-                ));
+                let note = Note::Objects(TypeMeta::new(&event.type_meta.api_version, &event.type_meta.kind));
                 let mut cache = self.cache.borrow_mut();
                 if cache.commit(&self.key, fill, version, &note).is_ok() {
                     count(&cache.counts.lists);
@@ -228,10 +215,7 @@ impl Follower {
 
     /// Counts this watch as one that keeps the collection current, if it does.
     fn note_live(&mut self) {
-        let State::Since {
-            from: Some(from), ..
-        } = &self.state
-        else {
+        let State::Since { from: Some(from), .. } = &self.state else {
             return;
         };
         let mut cache = self.cache.borrow_mut();
@@ -239,11 +223,7 @@ impl Follower {
             .id(&self.key)
             .and_then(|id| cache.store.version(id))
             .is_some_and(|kept| kept_is_ours(from, kept));
-        if let Some(entry) = cache
-            .table
-            .get_mut(&self.key)
-            .filter(|_| covers && !self.live)
-        {
+        if let Some(entry) = cache.table.get_mut(&self.key).filter(|_| covers && !self.live) {
             entry.live += 1;
             self.live = true;
         }
@@ -304,10 +284,7 @@ fn next_step(start: &str, kept: &str, before: &str, to: &str, is_bookmark: bool)
 
 /// True if a watch that began at `from` has seen everything after `kept`.
 fn kept_is_ours(from: &str, kept: &str) -> bool {
-    matches!(
-        version::compare(from, kept),
-        Some(Ordering::Less | Ordering::Equal)
-    )
+    matches!(version::compare(from, kept), Some(Ordering::Less | Ordering::Equal))
 }
 
 #[cfg(test)]
@@ -329,7 +306,11 @@ mod tests {
             ("a", "x", "a", "b", false, Step::Gap),
             ("a", "b", "a", "b", true, Step::Seen),
         ] {
-            assert_eq!(next_step(start, kept, before, to, bookmark), want, "{start} {kept} {before} {to}");
+            assert_eq!(
+                next_step(start, kept, before, to, bookmark),
+                want,
+                "{start} {kept} {before} {to}"
+            );
         }
     }
 }

@@ -52,7 +52,12 @@ impl std::error::Error for PapersError {}
 impl Papers {
     /// Loads everything. An entry of `identities` that cannot be used is left out and said; anything else that is
     /// wrong fails the whole.
-    pub fn load(config: &Config, hub_ca: &mut HubCa, cluster_ips: &[IpAddr], clock: &Clock) -> Result<Papers, PapersError> {
+    pub fn load(
+        config: &Config,
+        hub_ca: &mut HubCa,
+        cluster_ips: &[IpAddr],
+        clock: &Clock,
+    ) -> Result<Papers, PapersError> {
         let mut warnings = Vec::new();
         let serving = match &config.serving {
             Some(files) => Pair::load(&files.cert, &files.key).map_err(|e| PapersError::Load("serving_cert", e))?,
@@ -111,8 +116,11 @@ impl Papers {
         let bearer = make(None)?;
         let anonymous = make(None)?;
         let node = self.node.as_ref().map(|pair| make(Some(pair))).transpose()?;
-        let pairs: Vec<Arc<ClientConfig>> =
-            self.identities.iter().map(|(_, pair)| make(Some(pair))).collect::<Result<_, _>>()?;
+        let pairs: Vec<Arc<ClientConfig>> = self
+            .identities
+            .iter()
+            .map(|(_, pair)| make(Some(pair)))
+            .collect::<Result<_, _>>()?;
         Ok(Rc::new(move |way| match way {
             Way::Bearer => Some(Arc::clone(&bearer)),
             Way::Anonymous => Some(Arc::clone(&anonymous)),
@@ -127,7 +135,12 @@ impl Papers {
         let mut all: Vec<u8> = pairs.chain([&self.serving]).flat_map(Pair::fingerprint).collect();
         for authorities in [Some(&self.servers), self.clients.as_ref()].into_iter().flatten() {
             let roots = authorities.roots();
-            all.extend(roots.roots.iter().flat_map(|r| r.subject_public_key_info.as_ref().to_vec()));
+            all.extend(
+                roots
+                    .roots
+                    .iter()
+                    .flat_map(|r| r.subject_public_key_info.as_ref().to_vec()),
+            );
         }
         all
     }
@@ -136,7 +149,11 @@ impl Papers {
     pub fn pairs(&self) -> Vec<(String, &Pair)> {
         let mut all = vec![("serving".to_owned(), &self.serving)];
         all.extend(self.node.iter().map(|pair| ("client".to_owned(), pair)));
-        all.extend(self.identities.iter().map(|(rule, pair)| (format!("identity {}", rule.common_name), pair)));
+        all.extend(
+            self.identities
+                .iter()
+                .map(|(rule, pair)| (format!("identity {}", rule.common_name), pair)),
+        );
         all
     }
 }
@@ -164,7 +181,10 @@ fn identity_of(identity: &crate::config::Identity) -> Result<(Rule, Pair), Strin
 fn sans(config: &Config, cluster_ips: &[IpAddr]) -> Sans {
     let mut sans = Sans::default();
     let listening = config.listen.iter().map(|a| a.ip()).filter(|ip| !ip.is_unspecified());
-    for ip in listening.chain(config.own_addresses.iter().copied()).chain(cluster_ips.iter().copied()) {
+    for ip in listening
+        .chain(config.own_addresses.iter().copied())
+        .chain(cluster_ips.iter().copied())
+    {
         let _ = sans.add_ip(ip);
     }
     let fixed = [

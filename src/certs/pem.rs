@@ -40,9 +40,6 @@ mod tests {
                 &bytes[..len]
             );
         }
-        assert_eq!(
-            encode("X", b"Ma"),
-            "-----BEGIN X-----\nTWE=\n-----END X-----\n"
-        );
+        assert_eq!(encode("X", b"Ma"), "-----BEGIN X-----\nTWE=\n-----END X-----\n");
     }
 }

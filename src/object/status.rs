@@ -42,7 +42,9 @@ pub fn reason(enc: Encoding, bare: &[u8]) -> Result<String, Malformed> {
     }
     match enc {
         // Rare and small: a parser of the whole document does.
-        Encoding::Json => serde_json::from_slice::<Read>(bare).map(|s| s.reason).map_err(|_| Malformed::Syntax),
+        Encoding::Json => serde_json::from_slice::<Read>(bare)
+            .map(|s| s.reason)
+            .map_err(|_| Malformed::Syntax),
         Encoding::Protobuf => {
             let (mut fields, mut reason) = (super::proto::Fields(bare), String::new());
             while let Some((field, value)) = fields.next()? {

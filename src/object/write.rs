@@ -38,11 +38,7 @@ pub fn write_list_head(
             put_bytes(&mut list_meta, 2, resource_version.as_bytes());
             list_meta.extend_from_slice(&[0x1a, 0]);
             put_envelope_head(list_type, out);
-            put_head(
-                out,
-                2,
-                proto::field_len(list_meta.len() as u64) + items_bytes_total,
-            );
+            put_head(out, 2, proto::field_len(list_meta.len() as u64) + items_bytes_total);
             put_bytes(out, 1, &list_meta);
         }
     }
@@ -143,8 +139,7 @@ fn put_envelope_head(type_meta: &TypeMeta, out: &mut Vec<u8>) {
 }
 
 fn type_len(type_meta: &TypeMeta) -> u64 {
-    proto::field_len(type_meta.api_version.len() as u64)
-        + proto::field_len(type_meta.kind.len() as u64)
+    proto::field_len(type_meta.api_version.len() as u64) + proto::field_len(type_meta.kind.len() as u64)
 }
 
 #[cfg(test)]
@@ -152,10 +147,7 @@ mod tests {
     use super::*;
 
     fn list(enc: Encoding, list_type: &TypeMeta, version: &str, items: &[&[u8]]) -> Vec<u8> {
-        let total = items
-            .iter()
-            .map(|item| list_item_framed_len(enc, item.len()))
-            .sum();
+        let total = items.iter().map(|item| list_item_framed_len(enc, item.len())).sum();
         let mut out = Vec::new();
         write_list_head(enc, list_type, version, total, &mut out);
         for (i, item) in items.iter().enumerate() {
@@ -189,7 +181,8 @@ mod tests {
             &[&item],
         );
         let want = [
-            b"k8s\0\x0a\x13\x0a\x02v1\x12\x0dConfigMapList\x12\xa8\x01\x0a\x09\x0a\x00\x12\x03339\x1a\x00\x12\x9a\x01".as_slice(),
+            b"k8s\0\x0a\x13\x0a\x02v1\x12\x0dConfigMapList\x12\xa8\x01\x0a\x09\x0a\x00\x12\x03339\x1a\x00\x12\x9a\x01"
+                .as_slice(),
             &item,
             b"\x1a\x00\x22\x00",
         ];

@@ -81,9 +81,9 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Refusal::Malformed(what) => write!(f, "edge-hub: bad request: {what}"),
-            Refusal::TwoFramings => f.write_str(
-                "edge-hub: bad request: it has both Content-Length and Transfer-Encoding; send one of them",
-            ),
+            Refusal::TwoFramings => {
+                f.write_str("edge-hub: bad request: it has both Content-Length and Transfer-Encoding; send one of them")
+            }
             Refusal::TwoAuthorizations => {
                 f.write_str("edge-hub: bad request: more than one Authorization header; send one")
             }

@@ -71,5 +71,7 @@ fn client_left(error: &io::Error) -> bool {
 fn out_of_something(error: &io::Error) -> bool {
     use nix::errno::Errno;
     let ours = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
-    error.raw_os_error().is_some_and(|code| ours.contains(&Errno::from_raw(code)))
+    error
+        .raw_os_error()
+        .is_some_and(|code| ours.contains(&Errno::from_raw(code)))
 }

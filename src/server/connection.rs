@@ -22,7 +22,9 @@ use tokio_rustls::server::TlsStream;
 /// Serves one TLS connection to its end.
 pub async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr) {
     let acceptor = TlsAcceptor::from(shared.server_config());
-    let handshake = acceptor.accept_with(stream, |session| session.set_buffer_limit(Some(limits::TLS_BUFFER_BYTES)));
+    let handshake = acceptor.accept_with(stream, |session| {
+        session.set_buffer_limit(Some(limits::TLS_BUFFER_BYTES))
+    });
     let stream = match timeout(shared.head_timeout(), handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return log::debug!("client={from} TLS failed: {error}"),

@@ -226,12 +226,19 @@ impl Exchange<'_> {
                 .from_cache(caller)
                 .unwrap_or_else(|| (From::Hub, reply::refuse(Refusal::Offline, &self.shared.offline_since()))),
             Plan::Hold => self.hold(caller),
-            _ => (From::Hub, reply::refuse(Refusal::OfflineWrite, &self.shared.offline_since())),
+            _ => (
+                From::Hub,
+                reply::refuse(Refusal::OfflineWrite, &self.shared.offline_since()),
+            ),
         }
     }
 
     fn from_cache(&self, caller: Caller) -> Option<Answer> {
-        let found = self.shared.cache.borrow_mut().find(self.asked, caller.who, Instant::now())?;
+        let found = self
+            .shared
+            .cache
+            .borrow_mut()
+            .find(self.asked, caller.who, Instant::now())?;
         let response = match found.what {
             What::Object {
                 encoding,
@@ -258,9 +265,15 @@ impl Exchange<'_> {
     }
 
     fn hold(&self, caller: Caller) -> Answer {
-        let found = self.shared.cache.borrow_mut().find_list(self.asked, caller.who, Instant::now());
+        let found = self
+            .shared
+            .cache
+            .borrow_mut()
+            .find_list(self.asked, caller.who, Instant::now());
         let known = self.shared.known.borrow().contains(&caller.who);
-        let encoding = found.as_ref().map_or(self.asked.best().encoding, |(list, _)| list.encoding);
+        let encoding = found
+            .as_ref()
+            .map_or(self.asked.best().encoding, |(list, _)| list.encoding);
         let kept = found.as_ref().map(|(list, _)| &*list.view.version);
         let opening = route::opening(self.asked, kept, known);
         let begin = match (opening, &found) {
@@ -277,7 +290,9 @@ impl Exchange<'_> {
         let upstream = Rc::clone(&self.shared.upstream);
         let link_up = async move { upstream.link().became_up().await };
         let stop = self.shared.draining();
-        let body = Body::script(Script::new(|pen| held::hold(pen, begin, lifetime, spread, link_up, stop)));
+        let body = Body::script(Script::new(|pen| {
+            held::hold(pen, begin, lifetime, spread, link_up, stop)
+        }));
         let response = with_content_type(Response::new(body), accept::watch_content_type(encoding));
         match found {
             Some((_, age)) => (From::Cache, aged(response, age)),
@@ -289,7 +304,11 @@ impl Exchange<'_> {
         let client = head.extensions.remove::<OnUpgrade>();
         head.headers = headers::upgrade_headers(std::mem::take(&mut head.headers));
         let body = RequestBody::incoming(body);
-        let sent = self.shared.upstream.upgrade(upstream_way(caller.way), &head, body).await;
+        let sent = self
+            .shared
+            .upstream
+            .upgrade(upstream_way(caller.way), &head, body)
+            .await;
         let mut response = match sent {
             Ok(response) => response,
             Err(error) => return self.not_answered(caller, error),
@@ -302,7 +321,10 @@ impl Exchange<'_> {
             return (From::Cloud, Response::from_parts(head, Body::passed(body, None)));
         }
         let Some(client) = client else {
-            return (From::Hub, reply::refuse(Refusal::Malformed("this connection cannot be upgraded"), ""));
+            return (
+                From::Hub,
+                reply::refuse(Refusal::Malformed("this connection cannot be upgraded"), ""),
+            );
         };
         let server = hyper::upgrade::on(&mut response);
         let upstream = Rc::clone(&self.shared.upstream);
@@ -325,7 +347,11 @@ fn upstream_way(way: Way) -> upstream::Way {
 /// The 404 that the API server would give for an object that a complete list does not hold.
 fn not_found(encoding: Encoding, resource: Option<&Resource>) -> Response<Body> {
     let (name, group, kind) = resource.map_or(("", "", ""), |r| {
-        (r.name.as_deref().unwrap_or_default(), r.group.as_str(), r.resource.as_str())
+        (
+            r.name.as_deref().unwrap_or_default(),
+            r.group.as_str(),
+            r.resource.as_str(),
+        )
     });
     let qualified = resource.map(Resource::qualified).unwrap_or_default();
     let status = StatusFields {

@@ -14,7 +14,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 pub enum Begin {
     Nothing,
     /// The objects of a list as ADDED; then the annotated bookmark, if the client waits for it.
-    Replay { list: List, end_bookmark: bool },
+    Replay {
+        list: List,
+        end_bookmark: bool,
+    },
     /// 410: the client shall list again. The stream ends after it.
     Expired(Encoding),
 }

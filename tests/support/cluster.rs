@@ -82,9 +82,7 @@ pub fn programs() -> &'static Path {
 
 /// One of the scripts of `tests/cluster`.
 pub fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/cluster")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster").join(name)
 }
 
 impl Cluster {
@@ -114,12 +112,7 @@ impl Cluster {
             ("CM_EXTRA", setup.controller_manager_flags.clone()),
             (
                 "SUFFIX",
-                if setup.release == Release::V1_34 {
-                    "-1.34"
-                } else {
-                    ""
-                }
-                .to_string(),
+                if setup.release == Release::V1_34 { "-1.34" } else { "" }.to_string(),
             ),
             (
                 "BIND",
@@ -132,10 +125,7 @@ impl Cluster {
             ),
             (
                 "ADVERTISE",
-                setup
-                    .advertise
-                    .map(|address| address.to_string())
-                    .unwrap_or_default(),
+                setup.advertise.map(|address| address.to_string()).unwrap_or_default(),
             ),
         ];
         let wipe = r#""$1" wipe; rm -rf "$CLUSTER_DIR""#;
@@ -216,20 +206,11 @@ impl Cluster {
     }
 
     /// kubectl at another server.
-    pub fn kubectl_at(
-        &self,
-        dir: &TempDir,
-        server: &str,
-        ca: &Path,
-        user: &User<'_>,
-    ) -> Kubectl<'_> {
+    pub fn kubectl_at(&self, dir: &TempDir, server: &str, ca: &Path, user: &User<'_>) -> Kubectl<'_> {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let config = dir.write(&format!("kubeconfig-{n}"), kubeconfig(server, ca, user));
-        Kubectl {
-            cluster: self,
-            config,
-        }
+        Kubectl { cluster: self, config }
     }
 
     /// Makes a namespace and waits until pods could be made in it.
@@ -239,9 +220,7 @@ impl Cluster {
             "the namespace has its default ServiceAccount",
             Duration::from_secs(30),
             || {
-                let output = self
-                    .kubectl()
-                    .run(&["-n", name, "get", "serviceaccount", "default"]);
+                let output = self.kubectl().run(&["-n", name, "get", "serviceaccount", "default"]);
                 (output.code == Some(0)).then_some(())
             },
         );
@@ -250,9 +229,7 @@ impl Cluster {
     /// Makes a ServiceAccount that may do what the ClusterRole says, everywhere, and returns a token of it.
     pub fn account(&self, namespace: &str, name: &str, cluster_role: &str) -> String {
         let kubectl = self.kubectl();
-        kubectl
-            .run(&["-n", namespace, "create", "serviceaccount", name])
-            .ok();
+        kubectl.run(&["-n", namespace, "create", "serviceaccount", name]).ok();
         let binding = format!("{namespace}-{name}");
         let subject = format!("--serviceaccount={namespace}:{name}");
         let role = format!("--clusterrole={cluster_role}");
@@ -263,11 +240,7 @@ impl Cluster {
         // The binding reaches the authorizer by a watch of its own.
         let review = Client::new(self.address(), &self.ca()).bearer(&token);
         until("the account may list", Duration::from_secs(30), || {
-            (review
-                .get(&format!("/api/v1/namespaces/{namespace}/configmaps"))
-                .status
-                == 200)
-                .then_some(())
+            (review.get(&format!("/api/v1/namespaces/{namespace}/configmaps")).status == 200).then_some(())
         });
         token
     }
@@ -289,9 +262,7 @@ impl Cluster {
             "metadata": { "name": name, "namespace": namespace },
             "data": { key: value },
         });
-        let path = format!(
-            "/api/v1/namespaces/{namespace}/configmaps/{name}?fieldManager=test&force=true"
-        );
+        let path = format!("/api/v1/namespaces/{namespace}/configmaps/{name}?fieldManager=test&force=true");
         let call = super::http::Call {
             method: http::Method::PATCH,
             path: &path,
@@ -299,11 +270,7 @@ impl Cluster {
             body: object.to_string().into(),
         };
         let reply = self.admin().call(call);
-        assert!(
-            reply.status == 200 || reply.status == 201,
-            "{}",
-            reply.text()
-        );
+        assert!(reply.status == 200 || reply.status == 201, "{}", reply.text());
         reply.json()["metadata"]["resourceVersion"]
             .as_str()
             .expect("a version")

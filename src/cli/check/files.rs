@@ -32,10 +32,7 @@ pub(super) fn check(findings: &mut Findings, config: &Config, now_secs: i64) {
         pair(findings, ("serving_cert", "serving_key"), files, now_secs);
     }
     for (i, identity) in config.identities.iter().enumerate() {
-        let names = (
-            format!("identities[{i}].cert"),
-            format!("identities[{i}].key"),
-        );
+        let names = (format!("identities[{i}].cert"), format!("identities[{i}].key"));
         if let Some(leaf) = pair(findings, (&names.0, &names.1), &identity.pair, now_secs) {
             subject(findings, &names.0, identity, &leaf);
         }
@@ -101,7 +98,10 @@ fn authority(findings: &mut Findings, key: &str, path: &Path, now_secs: i64) {
     };
     for cert in &certs {
         match Facts::of(cert) {
-            None => findings.fail(format!("{key}: {} holds something that is no certificate; copy it again", path.display())),
+            None => findings.fail(format!(
+                "{key}: {} holds something that is no certificate; copy it again",
+                path.display()
+            )),
             Some(facts) if !facts.is_ca => findings.warn(format!(
                 "{key}: {} in {} is not a CA, nothing signed by it will be believed; is it the right file?",
                 facts.subject,
@@ -113,12 +113,7 @@ fn authority(findings: &mut Findings, key: &str, path: &Path, now_secs: i64) {
 }
 
 /// The leaf's facts, if there is one.
-fn pair(
-    findings: &mut Findings,
-    names: (&str, &str),
-    files: &PairFiles,
-    now_secs: i64,
-) -> Option<Facts> {
+fn pair(findings: &mut Findings, names: (&str, &str), files: &PairFiles, now_secs: i64) -> Option<Facts> {
     private(findings, names.1, &files.key);
     let chain = certificates(names.0, &files.cert)
         .map_err(|why| findings.fail(why))
@@ -139,11 +134,7 @@ fn pair(
     facts
 }
 
-fn together(
-    names: (&str, &str),
-    files: &PairFiles,
-    chain: Vec<CertificateDer<'static>>,
-) -> Result<(), String> {
+fn together(names: (&str, &str), files: &PairFiles, chain: Vec<CertificateDer<'static>>) -> Result<(), String> {
     let bytes = read(names.1, &files.key)?;
     let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         format!(
@@ -171,15 +162,15 @@ fn dates(findings: &mut Findings, key: &str, facts: &Facts, now_secs: i64) {
     );
     let days = (facts.not_after_secs - now_secs).div_euclid(DAY_SECS);
     if now_secs < facts.not_before_secs {
-        findings.fail(format!("{key}: {subject} is valid only from {from}, so nobody accepts it now; is the clock right?"));
+        findings.fail(format!(
+            "{key}: {subject} is valid only from {from}, so nobody accepts it now; is the clock right?"
+        ));
     } else if now_secs > facts.not_after_secs {
         findings.fail(format!(
             "{key}: {subject} expired at {until}, nobody accepts it any more; renew it"
         ));
     } else if days < CERT_WARN_DAYS {
-        findings.warn(format!(
-            "{key}: {subject} expires at {until}, in {days} days; renew it"
-        ));
+        findings.warn(format!("{key}: {subject} expires at {until}, in {days} days; renew it"));
     } else {
         findings.ok(format!("{key}: {subject} is valid until {until}"));
     }
@@ -192,11 +183,7 @@ fn subject(findings: &mut Findings, key: &str, identity: &Identity, leaf: &Facts
     if cn && o {
         findings.ok(format!("{key}: the subject is the one in the entry"));
     } else {
-        let wanted = identity
-            .o
-            .as_ref()
-            .map(|o| format!("O={o}, "))
-            .unwrap_or_default();
+        let wanted = identity.o.as_ref().map(|o| format!("O={o}, ")).unwrap_or_default();
         findings.fail(format!(
             "{key}: the subject is {}, and the entry says {wanted}CN={}: the caller would act as somebody else; put its own pair there",
             leaf.subject, identity.cn
@@ -218,18 +205,14 @@ fn private(findings: &mut Findings, key: &str, path: &Path) {
 
 fn read(key: &str, path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let read = fs::File::open(path)
-        .and_then(|file| file.take(CHECK_FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    let read = fs::File::open(path).and_then(|file| file.take(CHECK_FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     match read {
         Ok(_) if bytes.len() as u64 > CHECK_FILE_BYTES_MAX => Err(format!(
             "{key}: {} is longer than {CHECK_FILE_BYTES_MAX} bytes; is it the right file?",
             path.display()
         )),
         Ok(_) => Ok(bytes),
-        Err(error) => Err(format!(
-            "{key}: {} cannot be read ({error})",
-            path.display()
-        )),
+        Err(error) => Err(format!("{key}: {} cannot be read ({error})", path.display())),
     }
 }
 
