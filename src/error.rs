@@ -32,7 +32,10 @@ pub const EXITS: &[(Exit, &str)] = &[
         Exit::Config,
         "the configuration is wrong or missing; trying again does not help",
     ),
-    (Exit::Findings, "`check` found something that `run` would fail on"),
+    (
+        Exit::Findings,
+        "`check` found something that `run` would fail on",
+    ),
     (Exit::NotRunning, "`status` found no running hub"),
 ];
 

@@ -53,11 +53,14 @@ pub struct Shared {
 
 /// Runs the hub until it is told to end. `path` is where SIGHUP finds the configuration again.
 pub fn run(path: PathBuf, config: Config) -> Result<(), Failure> {
-    let descriptors = u32::try_from(config.connections_max).unwrap_or(u32::MAX / 4) * 2 + limits::DESCRIPTORS_SPARE;
+    let descriptors = u32::try_from(config.connections_max).unwrap_or(u32::MAX / 4) * 2
+        + limits::DESCRIPTORS_SPARE;
     match rlimit::raise_nofile(descriptors) {
         Ok(rlimit::Nofile::Enough { .. }) => {}
         Ok(rlimit::Nofile::Short { soft, wanted }) => {
-            log::warn!("open files: {soft} allowed, {wanted} wanted for connections_max; fewer clients can connect");
+            log::warn!(
+                "open files: {soft} allowed, {wanted} wanted for connections_max; fewer clients can connect"
+            );
         }
         Err(error) => log::warn!("{error}"),
     }
@@ -126,7 +129,10 @@ async fn drain(shared: &Shared, tasks: &mut JoinSet<()>) {
     let connections = shared.config.borrow().connections_max as u32;
     let all = async {
         let _ = shared.connections.acquire_many(connections).await;
-        let _ = shared.tunnels.acquire_many(limits::UPGRADES_MAX as u32).await;
+        let _ = shared
+            .tunnels
+            .acquire_many(limits::UPGRADES_MAX as u32)
+            .await;
     };
     if timeout(allowed, all).await.is_err() {
         log::warn!("drain_secs are over: open requests are cut off");
@@ -134,7 +140,8 @@ async fn drain(shared: &Shared, tasks: &mut JoinSet<()>) {
 }
 
 fn own_addresses(config: &Config) -> Result<AddressGuard, Failure> {
-    let mut guard = AddressGuard::new(&config.own_addresses).map_err(|error| Failure::failed(error.to_string()))?;
+    let mut guard = AddressGuard::new(&config.own_addresses)
+        .map_err(|error| Failure::failed(error.to_string()))?;
     for change in guard.check() {
         match change {
             crate::sys::address::AddressChange::Failed(error) => log::warn!("address: {error}"),
@@ -147,7 +154,8 @@ fn own_addresses(config: &Config) -> Result<AddressGuard, Failure> {
 fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
     let clock = Clock::new();
-    let (mut hub_ca, told) = hub_ca::open(&config.state_dir, &config.node_name).map_err(|e| failed(&e))?;
+    let (mut hub_ca, told) =
+        hub_ca::open(&config.state_dir, &config.node_name).map_err(|e| failed(&e))?;
     let papers = Papers::load(&config, &mut hub_ca, &[], &clock).map_err(|e| failed(&e))?;
     let mut warnings: Vec<String> = told.iter().map(ToString::to_string).collect();
     warnings.extend(papers.warnings.iter().cloned());
@@ -156,7 +164,10 @@ fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     let tls = papers.upstream_tls(&clock).map_err(|e| failed(&e))?;
     Ok(Rc::new(Shared {
         upstream: Upstream::new(settings(&config, tls)?),
-        cache: Rc::new(RefCell::new(Cache::new(config.cache_bytes_max, agents(&config)))),
+        cache: Rc::new(RefCell::new(Cache::new(
+            config.cache_bytes_max,
+            agents(&config),
+        ))),
         known: RefCell::default(),
         started: Instant::now(),
         connections: Arc::new(Semaphore::new(config.connections_max)),
@@ -276,7 +287,9 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, Failure> {
-        let one = |kind| signal(kind).map_err(|e| Failure::failed(format!("cannot wait for signals: {e}")));
+        let one = |kind| {
+            signal(kind).map_err(|e| Failure::failed(format!("cannot wait for signals: {e}")))
+        };
         Ok(Signals {
             terminate: one(SignalKind::terminate())?,
             interrupt: one(SignalKind::interrupt())?,
@@ -347,7 +360,10 @@ impl Shared {
         let config = match Config::load(&self.path) {
             Ok(config) => config,
             Err(error) => {
-                error.lines().iter().for_each(|line| log::error!("reload: {line}"));
+                error
+                    .lines()
+                    .iter()
+                    .for_each(|line| log::error!("reload: {line}"));
                 return log::error!("reload: the old configuration stays in force");
             }
         };
@@ -355,7 +371,9 @@ impl Shared {
             log::warn!("reload: `{key}` has changed, and takes effect with the next start");
         }
         if let Err(error) = self.take_papers(&config) {
-            return log::error!("reload: {error}; the old configuration and certificates stay in force");
+            return log::error!(
+                "reload: {error}; the old configuration and certificates stay in force"
+            );
         }
         logging::set(&config.log);
         self.cache
@@ -376,20 +394,27 @@ impl Shared {
     fn take_papers(&self, config: &Config) -> Result<(), String> {
         let cluster_ips = self.cluster_ips.borrow().clone();
         let mut hub_ca = self.hub_ca.borrow_mut();
-        let papers = Papers::load(config, &mut hub_ca, &cluster_ips, &self.clock).map_err(|e| e.to_string())?;
+        let papers = Papers::load(config, &mut hub_ca, &cluster_ips, &self.clock)
+            .map_err(|e| e.to_string())?;
         let before = self.papers.borrow().fingerprint();
         *self.warnings.borrow_mut() = papers.warnings.clone();
         if papers.fingerprint() == before {
             return Ok(());
         }
-        let server_config = papers.server_config(&self.clock).map_err(|e| e.to_string())?;
-        let tls = papers.upstream_tls(&self.clock).map_err(|e| e.to_string())?;
+        let server_config = papers
+            .server_config(&self.clock)
+            .map_err(|e| e.to_string())?;
+        let tls = papers
+            .upstream_tls(&self.clock)
+            .map_err(|e| e.to_string())?;
         papers.warnings.iter().for_each(|w| log::warn!("{w}"));
         *self.server_config.borrow_mut() = server_config;
         *self.rules.borrow_mut() = papers.rules();
         self.upstream.reload(tls);
         *self.papers.borrow_mut() = papers;
-        log::info!("certificates: renewed ones are in use; what is under way ends with the old ones");
+        log::info!(
+            "certificates: renewed ones are in use; what is under way ends with the old ones"
+        );
         Ok(())
     }
 

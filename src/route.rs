@@ -54,11 +54,17 @@ pub enum Opening {
 /// `kept`: the version of the complete collection, if there is one for this caller. `known`: the API server has
 /// accepted this caller before.
 pub fn opening(asked: &Asked, kept: Option<&str>, known: bool) -> Opening {
-    let start = asked.options.resource_version.as_deref().filter(|v| *v != "0");
+    let start = asked
+        .options
+        .resource_version
+        .as_deref()
+        .filter(|v| *v != "0");
     match (kept, start) {
         (Some(_), _) if asked.options.send_initial_events => Opening::Replay { end_bookmark: true },
         (None, _) if asked.options.send_initial_events => Opening::Unknown,
-        (Some(_), None) => Opening::Replay { end_bookmark: false },
+        (Some(_), None) => Opening::Replay {
+            end_bookmark: false,
+        },
         (None, None) => Opening::Unknown,
         (None, Some(_)) if known => Opening::Silent,
         (None, Some(_)) => Opening::Unknown,
@@ -75,7 +81,11 @@ mod tests {
     use crate::request::classify;
 
     fn asked(method: &str, uri: &str) -> Asked {
-        let head = http::Request::builder().method(method).uri(uri).body(()).unwrap();
+        let head = http::Request::builder()
+            .method(method)
+            .uri(uri)
+            .body(())
+            .unwrap();
         classify(&head.into_parts().0).unwrap()
     }
 
@@ -83,15 +93,34 @@ mod tests {
     fn plans() {
         for (method, uri, up, down) in [
             ("GET", "/api/v1/pods", Plan::Up, Plan::FromCache),
-            ("GET", "/api/v1/namespaces/a/pods/b", Plan::Up, Plan::FromCache),
+            (
+                "GET",
+                "/api/v1/namespaces/a/pods/b",
+                Plan::Up,
+                Plan::FromCache,
+            ),
             ("GET", "/version", Plan::Up, Plan::FromCache),
             ("GET", "/api/v1/pods?watch=1", Plan::Up, Plan::Hold),
-            ("POST", "/api/v1/namespaces/a/pods", Plan::Up, Plan::Unavailable),
-            ("DELETE", "/api/v1/namespaces/a/pods", Plan::Up, Plan::Unavailable),
+            (
+                "POST",
+                "/api/v1/namespaces/a/pods",
+                Plan::Up,
+                Plan::Unavailable,
+            ),
+            (
+                "DELETE",
+                "/api/v1/namespaces/a/pods",
+                Plan::Up,
+                Plan::Unavailable,
+            ),
             ("POST", "/metrics", Plan::Up, Plan::Unavailable),
         ] {
             let asked = asked(method, uri);
-            assert_eq!((plan(&asked, false), plan(&asked, true)), (up, down), "{method} {uri}");
+            assert_eq!(
+                (plan(&asked, false), plan(&asked, true)),
+                (up, down),
+                "{method} {uri}"
+            );
         }
     }
 
@@ -123,25 +152,53 @@ mod tests {
                 true,
                 Opening::Expired,
             ),
-            ("/api/v1/pods?watch=1&resourceVersion=5", None, true, Opening::Silent),
-            ("/api/v1/pods?watch=1&resourceVersion=5", None, false, Opening::Unknown),
+            (
+                "/api/v1/pods?watch=1&resourceVersion=5",
+                None,
+                true,
+                Opening::Silent,
+            ),
+            (
+                "/api/v1/pods?watch=1&resourceVersion=5",
+                None,
+                false,
+                Opening::Unknown,
+            ),
             (
                 "/api/v1/pods?watch=1",
                 Some("5"),
                 true,
-                Opening::Replay { end_bookmark: false },
+                Opening::Replay {
+                    end_bookmark: false,
+                },
             ),
             (
                 "/api/v1/pods?watch=1&resourceVersion=0",
                 Some("5"),
                 true,
-                Opening::Replay { end_bookmark: false },
+                Opening::Replay {
+                    end_bookmark: false,
+                },
             ),
-            ("/api/v1/pods?watch=1&resourceVersion=0", None, true, Opening::Unknown),
-            (LIST, Some("5"), true, Opening::Replay { end_bookmark: true }),
+            (
+                "/api/v1/pods?watch=1&resourceVersion=0",
+                None,
+                true,
+                Opening::Unknown,
+            ),
+            (
+                LIST,
+                Some("5"),
+                true,
+                Opening::Replay { end_bookmark: true },
+            ),
             (LIST, None, true, Opening::Unknown),
         ] {
-            assert_eq!(opening(&asked("GET", uri), kept, known), want, "{uri} {kept:?} {known}");
+            assert_eq!(
+                opening(&asked("GET", uri), kept, known),
+                want,
+                "{uri} {kept:?} {known}"
+            );
         }
     }
 }

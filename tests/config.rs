@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use edge_hub::config::{
-    AgentRule, Config, ConfigError, File, FileIdentity, IDENTITY_KEYS, KEYS, Mode, Problem, Reload, Rim, changed,
-    known, needs_restart,
+    AgentRule, Config, ConfigError, File, FileIdentity, IDENTITY_KEYS, KEYS, Mode, Problem, Reload,
+    Rim, changed, known, needs_restart,
 };
 use edge_hub::error::EXITS;
 use edge_hub::limits::{CONFIG_BYTES_MAX, CONFIG_PROBLEMS_MAX};
@@ -59,7 +59,10 @@ fn the_least_configuration_has_the_defaults() {
     assert_eq!(config.ca_file, Path::new("/etc/kubernetes/pki/ca.crt"));
     assert_eq!(
         config.listen,
-        ["127.0.0.1:10268".parse().unwrap(), "169.254.2.1:10268".parse().unwrap()]
+        [
+            "127.0.0.1:10268".parse().unwrap(),
+            "169.254.2.1:10268".parse().unwrap()
+        ]
     );
     assert_eq!(config.cache_bytes_max, 8 << 20);
     assert_eq!(config.drain.as_secs(), 20);
@@ -102,7 +105,12 @@ fn each_mistake_has_its_place_and_its_way_out() {
             Some((2, 1)),
             &["no such key", "did you mean `cache_agents`?"],
         ),
-        (r#""colour": 1"#, "colour", Some((2, 1)), &["no such key", "README"]),
+        (
+            r#""colour": 1"#,
+            "colour",
+            Some((2, 1)),
+            &["no such key", "README"],
+        ),
         (
             r#""drain_secs": "20""#,
             "drain_secs",
@@ -115,14 +123,24 @@ fn each_mistake_has_its_place_and_its_way_out() {
             Some((2, 1)),
             &["-1 is out of range", "from 0 to 3600"],
         ),
-        (r#""drain_secs": 3601"#, "drain_secs", Some((2, 1)), &["out of range"]),
+        (
+            r#""drain_secs": 3601"#,
+            "drain_secs",
+            Some((2, 1)),
+            &["out of range"],
+        ),
         (
             r#""drain_secs": 1.5"#,
             "drain_secs",
             Some((2, 1)),
             &["1.5 is out of range", "whole number"],
         ),
-        (r#""drain_secs": null"#, "drain_secs", Some((2, 1)), &["is nothing"]),
+        (
+            r#""drain_secs": null"#,
+            "drain_secs",
+            Some((2, 1)),
+            &["is nothing"],
+        ),
         (
             r#""mode": "round_robin""#,
             "mode",
@@ -348,8 +366,16 @@ fn each_mistake_has_its_place_and_its_way_out() {
         parts
             .iter()
             .for_each(|part| assert!(shown.contains(part), "{part} in {shown}"));
-        let siblings = if problem.what.ends_with("` is missing") { 2 } else { 1 };
-        assert_eq!(found.len(), siblings, "one mistake is told once: {found:#?}");
+        let siblings = if problem.what.ends_with("` is missing") {
+            2
+        } else {
+            1
+        };
+        assert_eq!(
+            found.len(),
+            siblings,
+            "one mistake is told once: {found:#?}"
+        );
     }
 }
 
@@ -359,7 +385,11 @@ fn mistakes_in_servers() {
         ("{}", "servers", "no API server is named"),
         (r#"{"servers": []}"#, "servers", "no API server is named"),
         (r#"{"servers": "https://a:1"}"#, "servers", "is a string"),
-        (r#"{"servers": ["http://a:1"]}"#, "servers[0]", "in the clear"),
+        (
+            r#"{"servers": ["http://a:1"]}"#,
+            "servers[0]",
+            "in the clear",
+        ),
         (r#"{"servers": ["https://a:0"]}"#, "servers[0]", "port 0"),
         (
             r#"{"servers": ["https://a:1", "https://A:1/"]}"#,
@@ -397,9 +427,15 @@ fn mistakes_in_servers() {
 fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
     let text = "{\n \"log\": 7,\n \"servers\": [\"x\"],\n \"modes\": \"priority\",\n \"ca_file\": \"missing\",\n \"probe_min_ms\": 0\n}";
     let keys: Vec<String> = problems(text).into_iter().map(|p| p.key).collect();
-    assert_eq!(keys, ["log", "servers[0]", "modes", "ca_file", "probe_min_ms"]);
+    assert_eq!(
+        keys,
+        ["log", "servers[0]", "modes", "ca_file", "probe_min_ms"]
+    );
     let shown = parse_bytes(text.as_bytes()).unwrap_err().to_string();
-    assert!(shown.starts_with("/etc/edge-hub/config.json:2:2: log: "), "{shown}");
+    assert!(
+        shown.starts_with("/etc/edge-hub/config.json:2:2: log: "),
+        "{shown}"
+    );
     assert_eq!(shown.lines().count(), 5);
     let many = (0..1000)
         .map(|i| format!("\"unknown{i}\":0"))
@@ -420,8 +456,13 @@ fn no_host_name_and_a_bad_one() {
             host_name: host_name.map(str::to_owned),
             look: &|_| Ok(()),
         };
-        let error = Config::from_bytes(text, Path::new(PATH), &rim).unwrap_err().to_string();
-        assert!(error.contains(part) && error.contains("set `node_name`"), "{error}");
+        let error = Config::from_bytes(text, Path::new(PATH), &rim)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(part) && error.contains("set `node_name`"),
+            "{error}"
+        );
     }
 }
 
@@ -450,7 +491,10 @@ fn what_is_not_json_says_where() {
             .for_each(|part| assert!(shown.contains(part), "{part} in {shown}"));
     }
     assert!(problems("[]")[0].what.contains("the file holds a list"));
-    assert!(parse_bytes(&b"[".repeat(10_000)).is_err(), "depth is bounded");
+    assert!(
+        parse_bytes(&b"[".repeat(10_000)).is_err(),
+        "depth is bounded"
+    );
 }
 
 #[test]
@@ -464,7 +508,10 @@ fn encodings() {
         (b"{\n\"a\": \"\xfc\"}", "line 2 holds a byte"),
     ] {
         let error = parse_bytes(bytes).unwrap_err().to_string();
-        assert!(error.contains(part) && error.contains("save it as UTF-8"), "{error}");
+        assert!(
+            error.contains(part) && error.contains("save it as UTF-8"),
+            "{error}"
+        );
     }
 }
 
@@ -474,7 +521,10 @@ fn a_message_never_carries_control_characters_or_long_values() {
     let text = with(&format!("\"a\\u001b[2J\\n\": 1, \"log\": \"{long}\""));
     for problem in problems(&text) {
         let shown = problem.to_string();
-        assert!(!shown.contains(char::is_control) && shown.len() < 400, "{shown}");
+        assert!(
+            !shown.contains(char::is_control) && shown.len() < 400,
+            "{shown}"
+        );
     }
 }
 
@@ -509,9 +559,19 @@ fn files_at_and_past_the_bound_and_none() {
             .to_string()
             .contains("longer than 262144 bytes")
     );
-    let none = Config::load(&dir.0.join("none.json")).unwrap_err().to_string();
-    assert!(none.contains("no such file") && none.contains("--config"), "{none}");
-    assert!(Config::load(&dir.0).unwrap_err().to_string().contains("cannot be read"));
+    let none = Config::load(&dir.0.join("none.json"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        none.contains("no such file") && none.contains("--config"),
+        "{none}"
+    );
+    assert!(
+        Config::load(&dir.0)
+            .unwrap_err()
+            .to_string()
+            .contains("cannot be read")
+    );
 }
 
 #[test]
@@ -545,7 +605,10 @@ fn a_reload_tells_what_it_cannot_do() {
     }
     let new = good(&with(r#""client_cert": "/a", "client_key": "/b""#));
     assert_eq!(
-        changed(&old, &new).iter().map(|key| key.name).collect::<Vec<_>>(),
+        changed(&old, &new)
+            .iter()
+            .map(|key| key.name)
+            .collect::<Vec<_>>(),
         ["client_cert", "client_key"]
     );
 }
@@ -561,14 +624,20 @@ fn a_change_of_each_key_is_seen() {
                 r#""own_addresses": []"#,
                 r#""admin_listen": "[::1]:8""#,
             ];
-            list.iter().find(|text| text.contains(name)).unwrap().to_string()
+            list.iter()
+                .find(|text| text.contains(name))
+                .unwrap()
+                .to_string()
         }
         "ca_file" | "client_ca_file" | "state_dir" | "node_name" => {
             format!("\"{name}\": \"other\"")
         }
         "client_cert" | "client_key" => r#""client_cert": "c", "client_key": "k""#.to_owned(),
         "serving_cert" | "serving_key" => r#""serving_cert": "c", "serving_key": "k""#.to_owned(),
-        "identities" => r#""client_ca_file": "ca", "identities": [{"cn": "a", "cert": "c", "key": "k"}]"#.to_owned(),
+        "identities" => {
+            r#""client_ca_file": "ca", "identities": [{"cn": "a", "cert": "c", "key": "k"}]"#
+                .to_owned()
+        }
         "extra_sans" | "cache_agents" => format!("\"{name}\": [\"other\"]"),
         "log" => r#""log": "warn""#.to_owned(),
         "cache_max_bytes" => r#""cache_max_bytes": "1MiB""#.to_owned(),
@@ -581,7 +650,10 @@ fn a_change_of_each_key_is_seen() {
             "servers" => format!("{{{}}}", other(key.name)),
             name => with(&other(name)),
         };
-        let seen: Vec<&str> = changed(&old, &good(&text)).iter().map(|key| key.name).collect();
+        let seen: Vec<&str> = changed(&old, &good(&text))
+            .iter()
+            .map(|key| key.name)
+            .collect();
         assert!(seen.contains(&key.name), "{} in {seen:?}", key.name);
         assert!(seen.len() <= 2, "{} in {seen:?}", key.name);
     }
@@ -600,7 +672,11 @@ fn the_table_of_keys_is_the_struct() {
     of_table.sort_unstable();
     assert_eq!(of_struct, of_table);
     for key in KEYS {
-        let default = if key.default.is_empty() { "[]" } else { key.default };
+        let default = if key.default.is_empty() {
+            "[]"
+        } else {
+            key.default
+        };
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(default).unwrap(),
             map[key.name],
@@ -608,7 +684,8 @@ fn the_table_of_keys_is_the_struct() {
             key.name
         );
     }
-    let serde_json::Value::Object(map) = serde_json::to_value(FileIdentity::default()).unwrap() else {
+    let serde_json::Value::Object(map) = serde_json::to_value(FileIdentity::default()).unwrap()
+    else {
         panic!()
     };
     let mut of_struct: Vec<&str> = map.keys().map(String::as_str).collect();
@@ -669,7 +746,11 @@ fn the_readme_has_the_tables_of_the_code() {
         .iter()
         .map(|key| {
             let required = if key.required { "required" } else { "optional" };
-            vec![format!("`{}`", key.name), required.to_owned(), key.text.to_owned()]
+            vec![
+                format!("`{}`", key.name),
+                required.to_owned(),
+                key.text.to_owned(),
+            ]
         })
         .collect();
     assert_eq!(readme_table("identity keys"), keys);
@@ -701,7 +782,10 @@ impl Dir {
     fn new(name: &str) -> Dir {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("edge-hub-test-{}-{count}-{name}", std::process::id()));
+        let path = std::env::temp_dir().join(format!(
+            "edge-hub-test-{}-{count}-{name}",
+            std::process::id()
+        ));
         fs::create_dir_all(&path).unwrap();
         Dir(path)
     }
@@ -722,7 +806,10 @@ impl Drop for Dir {
 
 fn hub(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edge-hub"));
-    command.args(args).env_remove("RUST_LOG").env_remove("JOURNAL_STREAM");
+    command
+        .args(args)
+        .env_remove("RUST_LOG")
+        .env_remove("JOURNAL_STREAM");
     command
 }
 
@@ -764,7 +851,10 @@ fn the_command_line() {
 #[test]
 fn an_argument_that_is_not_utf8_is_a_usage_error() {
     use std::os::unix::ffi::OsStrExt;
-    let output = hub(&[]).arg(std::ffi::OsStr::from_bytes(b"\xff")).output().unwrap();
+    let output = hub(&[])
+        .arg(std::ffi::OsStr::from_bytes(b"\xff"))
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
 }
 
@@ -821,7 +911,8 @@ fn status_prints_what_the_hub_says() {
     let output = ask(ANSWER, &[]);
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert!(
-        told(&output).contains("edge-hub 0.1.0 on gw-1") && told(&output).contains("link      DOWN"),
+        told(&output).contains("edge-hub 0.1.0 on gw-1")
+            && told(&output).contains("link      DOWN"),
         "{}",
         told(&output)
     );
@@ -829,10 +920,19 @@ fn status_prints_what_the_hub_says() {
     let json: edge_hub::admin::status::Status = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json.node_name, "gw-1");
     for (answer, part) in [
-        (&b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"[..], "it answered 404"),
+        (
+            &b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"[..],
+            "it answered 404",
+        ),
         (b"SSH-2.0-OpenSSH\r\n", "no HTTP server"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "no edge-hub"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi", "ended early"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+            "no edge-hub",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi",
+            "ended early",
+        ),
     ] {
         let output = ask(answer, &[]);
         assert_eq!(output.status.code(), Some(5), "{}", told(&output));
@@ -844,14 +944,24 @@ fn status_prints_what_the_hub_says() {
 fn status_without_a_hub() {
     let dir = Dir::new("nobody");
     // Bound and let go: nobody listens there.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let config = dir.write(
         "c.json",
         format!("{{\"admin_listen\": \"127.0.0.1:{port}\"}}").as_bytes(),
     );
-    let output = hub(&["status", "--config", config.to_str().unwrap()]).output().unwrap();
+    let output = hub(&["status", "--config", config.to_str().unwrap()])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(5));
-    assert!(told(&output).contains("No edge-hub answers"), "{}", told(&output));
+    assert!(
+        told(&output).contains("No edge-hub answers"),
+        "{}",
+        told(&output)
+    );
 }
 
 // ---- check
@@ -865,7 +975,9 @@ fn authority(name: &str) -> Authority {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, name);
     let pem = params.self_signed(&key).unwrap().pem();
     Authority {
         issuer: rcgen::Issuer::new(params, key),
@@ -874,11 +986,18 @@ fn authority(name: &str) -> Authority {
 }
 
 /// A pair for the name, valid in these years.
-fn issue(by: &Authority, san: &str, cn: &str, years: (i32, i32)) -> (rcgen::Certificate, rcgen::KeyPair) {
+fn issue(
+    by: &Authority,
+    san: &str,
+    cn: &str,
+    years: (i32, i32),
+) -> (rcgen::Certificate, rcgen::KeyPair) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(vec![san.to_owned()]).unwrap();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(rcgen::DnType::CommonName, cn);
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, cn);
     params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
     params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
     (params.signed_by(&key, &by.issuer).unwrap(), key)
@@ -916,7 +1035,10 @@ fn tls_server(pair: (rcgen::Certificate, rcgen::KeyPair), answer: &'static str) 
 fn free_ports() -> (u16, u16) {
     let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
     let (a, b) = (bind(), bind());
-    (a.local_addr().unwrap().port(), b.local_addr().unwrap().port())
+    (
+        a.local_addr().unwrap().port(),
+        b.local_addr().unwrap().port(),
+    )
 }
 
 /// Runs `check` with the server and these further keys.
@@ -928,14 +1050,17 @@ fn check(dir: &Dir, server: &str, ca: &Authority, rest: &str) -> (Option<i32>, S
             "listen": ["127.0.0.1:{listen}"], "admin_listen": "127.0.0.1:{admin}"{rest}}}"#
     );
     let config = dir.write("c.json", text.as_bytes());
-    let output = hub(&["check", "--config", config.to_str().unwrap()]).output().unwrap();
+    let output = hub(&["check", "--config", config.to_str().unwrap()])
+        .output()
+        .unwrap();
     (output.status.code(), told(&output))
 }
 
 #[test]
 fn check_tells_what_is_wrong_with_a_server() {
     const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
-    const LATE: &str = "HTTP/1.1 200 OK\r\nDate: Fri, 03 Jan 2025 00:00:00 GMT\r\nContent-Length: 2\r\n\r\n{}";
+    const LATE: &str =
+        "HTTP/1.1 200 OK\r\nDate: Fri, 03 Jan 2025 00:00:00 GMT\r\nContent-Length: 2\r\n\r\n{}";
     const DENIED: &str = "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n";
     let dir = Dir::new("server");
     let (ours, other) = (authority("our ca"), authority("other ca"));
@@ -950,7 +1075,14 @@ fn check_tells_what_is_wrong_with_a_server() {
         ),
         (&ours, "127.0.0.1", GOOD, LATE, 0, "warn  clock is"),
         (&ours, "127.0.0.1", GOOD, DENIED, 0, "answers 401"),
-        (&ours, "127.0.0.1", (2020, 2021), ANSWER, 4, "expired at 2021-01-01"),
+        (
+            &ours,
+            "127.0.0.1",
+            (2020, 2021),
+            ANSWER,
+            4,
+            "expired at 2021-01-01",
+        ),
         (
             &ours,
             "127.0.0.1",
@@ -968,7 +1100,14 @@ fn check_tells_what_is_wrong_with_a_server() {
             4,
             "issued by CN=other ca) is not signed by a CA in ca_file",
         ),
-        (&ours, "127.0.0.1", GOOD, "SSH", 4, "no answer after the connection"),
+        (
+            &ours,
+            "127.0.0.1",
+            GOOD,
+            "SSH",
+            4,
+            "no answer after the connection",
+        ),
     ] {
         let port = tls_server(issue(by, san, "api", years), answer);
         let (got, text) = check(&dir, &format!("https://127.0.0.1:{port}"), &ours, "");
@@ -980,7 +1119,10 @@ fn check_tells_what_is_wrong_with_a_server() {
     assert!(text.contains("it does not speak TLS"), "{text}");
     let (port, _) = free_ports();
     let (code, text) = check(&dir, &format!("https://127.0.0.1:{port}"), &ours, "");
-    assert!(code == Some(4) && text.contains("no connection (127.0.0.1:"), "{text}");
+    assert!(
+        code == Some(4) && text.contains("no connection (127.0.0.1:"),
+        "{text}"
+    );
     assert!(!dir.0.join("state").exists(), "check leaves nothing behind");
 }
 
@@ -1003,7 +1145,8 @@ fn check_tells_what_is_wrong_with_files_and_ports() {
     dir.write("torn", b"-----BEGIN CERTIFICATE-----\nMIIB");
     let open = dir.write("open.key", &fs::read(dir.0.join("good.key")).unwrap());
     fs::set_permissions(open, fs::Permissions::from_mode(0o644)).unwrap();
-    let pair = |cert: &str, key: &str| format!(r#", "client_cert": "{cert}", "client_key": "{key}""#);
+    let pair =
+        |cert: &str, key: &str| format!(r#", "client_cert": "{cert}", "client_key": "{key}""#);
     let identity = |cn: &str| {
         format!(
             r#", "client_ca_file": "ca.crt", "identities": [{{"cn": "{cn}", "cert": "good.crt", "key": "good.key"}}]"#
@@ -1015,16 +1158,32 @@ fn check_tells_what_is_wrong_with_files_and_ports() {
             0,
             "ok    client_cert and client_key belong together",
         ),
-        (pair("good.crt", "open.key"), 0, "warn  client_key: others may read"),
+        (
+            pair("good.crt", "open.key"),
+            0,
+            "warn  client_key: others may read",
+        ),
         (pair("good.crt", "other.key"), 4, "cannot be used together"),
         (pair("old.crt", "old.key"), 4, "expired at 2021-01-01"),
         (pair("early.crt", "early.key"), 4, "is the clock right?"),
         (pair("empty", "good.key"), 4, "holds no certificate"),
         (pair("torn", "good.key"), 4, "client_cert: "),
         (pair("good.crt", "empty"), 4, "holds no key"),
-        (r#", "client_ca_file": "good.crt""#.to_owned(), 0, "is not a CA"),
-        (identity("system:node:gw-1"), 0, "the subject is the one in the entry"),
-        (identity("system:node:gw-2"), 4, "would act as somebody else"),
+        (
+            r#", "client_ca_file": "good.crt""#.to_owned(),
+            0,
+            "is not a CA",
+        ),
+        (
+            identity("system:node:gw-1"),
+            0,
+            "the subject is the one in the entry",
+        ),
+        (
+            identity("system:node:gw-2"),
+            4,
+            "would act as somebody else",
+        ),
     ] {
         let port = tls_server(issue(&ca, "127.0.0.1", "api", GOOD), ANSWER);
         let (got, text) = check(&dir, &format!("https://127.0.0.1:{port}"), &ca, &rest);
@@ -1047,7 +1206,11 @@ fn check_tells_who_cannot_have_an_address_or_a_port() {
         free_ports().0
     );
     let config = dir.write("c.json", text.as_bytes());
-    let text = told(&hub(&["check", "--config", config.to_str().unwrap()]).output().unwrap());
+    let text = told(
+        &hub(&["check", "--config", config.to_str().unwrap()])
+            .output()
+            .unwrap(),
+    );
     for part in [
         "in use by another program",
         "no device of this machine has 192.0.2.7",

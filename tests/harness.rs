@@ -16,7 +16,8 @@ use support::{TempDir, protobuf};
 
 const SOON: Duration = Duration::from_secs(20);
 const MOMENT: Duration = Duration::from_millis(300);
-const WATCH_LIST: &str = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+const WATCH_LIST: &str =
+    "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
 
 #[test]
 fn harness_kubectl_and_tokens_through_the_relay() {
@@ -34,7 +35,9 @@ fn harness_kubectl_and_tokens_through_the_relay() {
     cluster.config_map("h-kubectl", "two", "key", "value");
     watch.line("a new object", SOON, |line| line == "configmap/two");
     relay.refuse();
-    let errors = kubectl.run(&["-n", "h-kubectl", "get", "configmaps"]).failed();
+    let errors = kubectl
+        .run(&["-n", "h-kubectl", "get", "configmaps"])
+        .failed();
     assert!(errors.contains("refused"), "{errors}");
     assert!(relay.accepted() >= 2);
 }
@@ -53,15 +56,24 @@ fn harness_raw_list_and_watch_in_both_encodings() {
         let (list_version, items) = protobuf::list(&whole.body);
         let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
         assert_eq!(names, ["kube-root-ca.crt", "one"]);
-        assert!(list["metadata"]["resourceVersion"].is_string() && list_version.parse::<u64>().is_ok());
+        assert!(
+            list["metadata"]["resourceVersion"].is_string() && list_version.parse::<u64>().is_ok()
+        );
         for accept in [JSON, PROTOBUF_WATCH] {
-            let mut watch = client.watch(&format!("{path}?{WATCH_LIST}&fieldSelector=metadata.name=one"), accept);
+            let mut watch = client.watch(
+                &format!("{path}?{WATCH_LIST}&fieldSelector=metadata.name=one"),
+                accept,
+            );
             let initial = watch.initial(SOON);
             let kinds: Vec<&str> = initial.iter().map(|event| event.kind.as_str()).collect();
             assert_eq!(kinds, ["ADDED", "BOOKMARK"], "{accept}");
             assert_eq!(initial[0].meta.name, "one");
             assert!(
-                initial[0].meta.resource_version.parse::<u64>().expect("a number")
+                initial[0]
+                    .meta
+                    .resource_version
+                    .parse::<u64>()
+                    .expect("a number")
                     >= version.parse().expect("a number")
             );
             watch.silent(MOMENT);
@@ -74,11 +86,18 @@ fn harness_raw_list_and_watch_in_both_encodings() {
             );
         }
     }
-    let created = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "three" } });
+    let created =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "three" } });
     let path = "/api/v1/namespaces/h-raw/configmaps";
-    admin.call(Call::json(Method::POST, path, &created)).expect(201);
-    admin.call(Call::json(Method::POST, path, &created)).expect(409);
-    Client::new(cluster.address(), &cluster.ca()).get(path).expect(403);
+    admin
+        .call(Call::json(Method::POST, path, &created))
+        .expect(201);
+    admin
+        .call(Call::json(Method::POST, path, &created))
+        .expect(409);
+    Client::new(cluster.address(), &cluster.ca())
+        .get(path)
+        .expect(403);
     Client::new(cluster.address(), &cluster.ca())
         .bearer("wrong")
         .get(path)
@@ -93,7 +112,9 @@ fn harness_a_watch_through_a_link_that_is_hurt() {
     let relay = Relay::new(cluster.address());
     let (certificate, key) = cluster.pair("admin");
     let client = Client::new(relay.address(), &cluster.ca()).certificate(&certificate, &key);
-    let path = format!("/api/v1/namespaces/h-link/configmaps?{WATCH_LIST}&fieldSelector=metadata.name=one");
+    let path = format!(
+        "/api/v1/namespaces/h-link/configmaps?{WATCH_LIST}&fieldSelector=metadata.name=one"
+    );
     let mut watch = client.watch(&path, JSON);
     watch.initial(SOON);
     relay.black_hole();
@@ -141,7 +162,14 @@ fn harness_informer_with_watch_list_on_and_off() {
             .into_iter()
             .find(|line| line["e"] == "request")
             .expect("a request");
-        assert_eq!(first["verb"], if watch_list == "on" { "watchlist" } else { "list" });
+        assert_eq!(
+            first["verb"],
+            if watch_list == "on" {
+                "watchlist"
+            } else {
+                "list"
+            }
+        );
     }
 }
 
@@ -154,7 +182,11 @@ fn harness_the_older_release_and_a_restart() {
     let version = cluster.admin().get("/version").expect(200).json();
     assert_eq!(version["gitVersion"], "v1.34.10");
     cluster.script(&["kill", "apiserver"]);
-    cluster.admin().connect().map(drop).expect_err("nobody listens");
+    cluster
+        .admin()
+        .connect()
+        .map(drop)
+        .expect_err("nobody listens");
     cluster.script(&["start", "apiserver"]);
     cluster.admin().get("/readyz").expect(200);
 }

@@ -26,7 +26,8 @@ const GRACE: &str = "--node-monitor-grace-period=12s";
 /// One node at a time: two would share addresses.
 fn one_at_a_time() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    ONE.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// A control plane with one node, made but not powered on.
@@ -75,8 +76,10 @@ impl Site {
     }
 
     fn power_on(&self, server: &str, ca: &std::path::Path) {
-        self.node
-            .up(&self.config("node", server, ca), &self.config("kube-proxy", server, ca));
+        self.node.up(
+            &self.config("node", server, ca),
+            &self.config("kube-proxy", server, ca),
+        );
     }
 
     /// The hub inside the node, with the node's and kube-proxy's identities.
@@ -85,10 +88,17 @@ impl Site {
         let within: Vec<&str> = within.iter().map(String::as_str).collect();
         let outside = format!("{}:10268", self.node.address());
         hub::Setup::new(&self.cluster, &self.server())
-            .identity(&self.cluster, &format!("system:node:{}", self.node.name()), "node")
+            .identity(
+                &self.cluster,
+                &format!("system:node:{}", self.node.name()),
+                "node",
+            )
             .identity(&self.cluster, "system:kube-proxy", "kube-proxy")
             .set("node_name", self.node.name())
-            .set("listen", json!(["127.0.0.1:10268", "169.254.2.1:10268", outside]))
+            .set(
+                "listen",
+                json!(["127.0.0.1:10268", "169.254.2.1:10268", outside]),
+            )
             .set("own_addresses", json!(["169.254.2.1"]))
             .set("admin_listen", "127.0.0.1:10267")
             .set("cache_agents", json!([]))
@@ -103,7 +113,9 @@ impl Site {
             .run(&["get", "node", self.node.name(), "-o", "json"]);
         let node: Value = serde_json::from_str(&output.stdout).ok()?;
         let conditions = node["status"]["conditions"].as_array()?;
-        let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
+        let ready = conditions
+            .iter()
+            .find(|condition| condition["type"] == "Ready")?;
         Some(ready["status"] == "True")
     }
 
@@ -125,11 +137,15 @@ impl Site {
     /// Waits until these pods, and no others, are there and ready.
     #[track_caller]
     fn wait_pods(&self, names: &[&str]) {
-        until(&format!("exactly the pods {names:?} are ready"), NODE, || {
-            let pods = self.cluster.kubectl().json(&["get", "pods"]);
-            let ready: Vec<&str> = pods["items"].as_array()?.iter().map(ready_name).collect();
-            (ready == names).then_some(())
-        });
+        until(
+            &format!("exactly the pods {names:?} are ready"),
+            NODE,
+            || {
+                let pods = self.cluster.kubectl().json(&["get", "pods"]);
+                let ready: Vec<&str> = pods["items"].as_array()?.iter().map(ready_name).collect();
+                (ready == names).then_some(())
+            },
+        );
     }
 
     /// A pod of one container that runs `app` with these arguments.
@@ -182,7 +198,10 @@ impl Site {
 /// The pod's name if it is ready, and a name that no pod has if it is not.
 fn ready_name(pod: &Value) -> &str {
     let conditions = pod["status"]["conditions"].as_array();
-    let ready = conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"));
+    let ready = conditions.is_some_and(|all| {
+        all.iter()
+            .any(|c| c["type"] == "Ready" && c["status"] == "True")
+    });
     if ready {
         pod["metadata"]["name"].as_str().unwrap_or_default()
     } else {
@@ -231,13 +250,19 @@ fn lives_behind_the_hub(release: Release) {
         let before = site.node.tasks();
         site.node.net(cut);
         hub.sees_offline();
-        throughout("every container runs on", CUT, || site.node.tasks() == before);
+        throughout("every container runs on", CUT, || {
+            site.node.tasks() == before
+        });
         assert_eq!(site.ready(), Some(false), "the control plane noticed");
         site.node.net("up");
         hub.sees_online();
         site.wait_ready(true);
         site.wait_pods(&["hostnet", "serve"]);
-        assert_eq!(site.node.tasks(), before, "{cut}: the same containers as before");
+        assert_eq!(
+            site.node.tasks(),
+            before,
+            "{cut}: the same containers as before"
+        );
     }
 
     // It takes orders again.
@@ -304,15 +329,23 @@ fn reaches_into_pods(site: &Site, server: &str, ca: &std::path::Path) {
         let following = start(&["logs", "-f", "tick"]);
         let lines = || following.lines().len();
         let seen = until("the log so far", NODE, || (lines() > 0).then(lines));
-        until("the log goes on", NODE, || (lines() > seen + 2).then_some(()));
+        until("the log goes on", NODE, || {
+            (lines() > seen + 2).then_some(())
+        });
 
         let said = run(&["exec", "tick", "--", "/app", "get", "http://127.0.0.1:1/"]).ok();
         assert!(said.contains("connection refused"), "{said}");
         let said = run(&["exec", "tick", "--", "/app", "nonsense"]);
-        assert_eq!(said.code, Some(2), "the exit code of the program comes back: {said:?}");
+        assert_eq!(
+            said.code,
+            Some(2),
+            "the exit code of the program comes back: {said:?}"
+        );
 
         let attached = start(&["attach", "tick"]);
-        attached.line("what the pod prints", NODE, |line| line.starts_with("tick "));
+        attached.line("what the pod prints", NODE, |line| {
+            line.starts_with("tick ")
+        });
 
         // A file of several windows each way, whole.
         let contents: Vec<u8> = (0..3_000_000_u32).map(|n| (n / 7) as u8).collect();
@@ -327,7 +360,9 @@ fn reaches_into_pods(site: &Site, server: &str, ca: &std::path::Path) {
 
         let port = support::free_port();
         let forward = start(&["port-forward", "serve", &format!("{port}:8080")]);
-        forward.line("it listens", NODE, |line| line.contains("Forwarding from 127.0.0.1"));
+        forward.line("it listens", NODE, |line| {
+            line.contains("Forwarding from 127.0.0.1")
+        });
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
         let (status, body) = support::http::plain_get(address, "/").expect("the pod answers");
         assert!(status == 200 && body.contains("serve "), "{body}");
@@ -341,5 +376,9 @@ fn kubectl_reaches_into_pods_through_the_hub() {
     site.power_on("https://127.0.0.1:10268", &hub.ca());
     site.wait_ready(true);
     site.three_pods();
-    reaches_into_pods(&site, &format!("https://{}:10268", site.node.address()), &hub.ca());
+    reaches_into_pods(
+        &site,
+        &format!("https://{}:10268", site.node.address()),
+        &hub.ca(),
+    );
 }

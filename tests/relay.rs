@@ -50,7 +50,10 @@ fn answers(stream: &mut TcpStream, bytes: &[u8]) {
 fn silent(stream: &mut TcpStream) {
     stream.set_read_timeout(Some(MOMENT)).expect("a timeout");
     let kind = stream.read(&mut [0; 16]).expect_err("nothing comes").kind();
-    assert!(matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut), "{kind:?}");
+    assert!(
+        matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        "{kind:?}"
+    );
     stream.set_read_timeout(Some(SOON)).expect("a timeout");
 }
 
@@ -79,7 +82,9 @@ fn passes_both_ways_and_half_closes_as_told() {
     assert!(back == long);
     assert_eq!(relay.accepted(), 1);
     assert_eq!(relay.carried(), (100_000, 100_000));
-    support::until("the connection is closed", SOON, || (relay.open() == 0).then_some(()));
+    support::until("the connection is closed", SOON, || {
+        (relay.open() == 0).then_some(())
+    });
 }
 
 #[test]
@@ -89,7 +94,9 @@ fn refuses_new_connections_and_resets_open_ones() {
     answers(&mut stream, b"before");
     relay.refuse();
     is_reset(&mut stream);
-    let kind = TcpStream::connect(relay.address()).expect_err("refused").kind();
+    let kind = TcpStream::connect(relay.address())
+        .expect_err("refused")
+        .kind();
     assert_eq!(kind, ErrorKind::ConnectionRefused);
     relay.pass();
     answers(&mut connect(&relay), b"after");
@@ -149,8 +156,12 @@ fn half_closes_towards_the_client_only() {
     stream.read_to_end(&mut back).expect("a clean end");
     assert_eq!(back, b"12345");
     let before = relay.carried().0;
-    stream.write_all(b"more").expect("the other direction still goes");
-    support::until("it arrives", SOON, || (relay.carried().0 == before + 4).then_some(()));
+    stream
+        .write_all(b"more")
+        .expect("the other direction still goes");
+    support::until("it arrives", SOON, || {
+        (relay.carried().0 == before + 4).then_some(())
+    });
 }
 
 #[test]
@@ -166,7 +177,11 @@ fn delays_and_throttles() {
     relay.throttle(10_000);
     let start = Instant::now();
     answers(&mut stream, &[7; 5_000]);
-    assert!(start.elapsed() >= Duration::from_millis(400), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(400),
+        "{:?}",
+        start.elapsed()
+    );
     relay.throttle(0);
 }
 

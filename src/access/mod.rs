@@ -94,7 +94,11 @@ pub enum Refused {
 
 /// Says who asks. A client certificate beats a token, as at the API server; but an unlisted one gets nothing at all:
 /// nothing falls back to another identity.
-pub fn authenticate(peer: Option<&Subject>, headers: &HeaderMap, rules: &[Rule]) -> Result<Caller, Refused> {
+pub fn authenticate(
+    peer: Option<&Subject>,
+    headers: &HeaderMap,
+    rules: &[Rule],
+) -> Result<Caller, Refused> {
     if let Some(subject) = peer {
         let Some(at) = rules.iter().position(|r| r.matches(subject)) else {
             return Err(Refused::NotListed {
@@ -202,18 +206,28 @@ mod tests {
             subject("system:node:b", &["system:nodes"]),
             subject("", &["system:masters"]),
         ] {
-            assert!(way(Some(&stranger), Some("Bearer abc")).is_err(), "{stranger:?}");
+            assert!(
+                way(Some(&stranger), Some("Bearer abc")).is_err(),
+                "{stranger:?}"
+            );
         }
     }
 
     #[test]
     fn identities_differ_where_they_must() {
-        let who = |authorization| authenticate(None, &headers(Some(authorization)), &[]).unwrap().who;
+        let who = |authorization| {
+            authenticate(None, &headers(Some(authorization)), &[])
+                .unwrap()
+                .who
+        };
         assert_eq!(who("Bearer abc"), who("bearer abc"));
         assert_eq!(who("Bearer abc"), who("BEARER  abc "));
         assert_ne!(who("Bearer abc"), who("Bearer abd"));
         assert_ne!(subject("a", &["b"]).digest(), subject("ab", &[]).digest());
-        assert_ne!(subject("a", &["b", "c"]).digest(), subject("a", &["bc"]).digest());
+        assert_ne!(
+            subject("a", &["b", "c"]).digest(),
+            subject("a", &["bc"]).digest()
+        );
         let shown = who("Bearer abc").to_string();
         assert!(shown.len() < 20 && !shown.contains("abc"), "{shown}");
     }

@@ -40,7 +40,10 @@ pub fn left() {
 
 /// Answers since the start from this source.
 pub fn answers(from: From) -> u64 {
-    ANSWERED[from as usize].iter().map(|n| n.load(Relaxed)).sum()
+    ANSWERED[from as usize]
+        .iter()
+        .map(|n| n.load(Relaxed))
+        .sum()
 }
 
 /// A gauge or counter of one moment, for [`text`].

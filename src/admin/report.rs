@@ -2,7 +2,8 @@
 
 use super::metrics::{From, Sample, answers};
 use super::status::{
-    Certificate, Collection, CollectionState, Connections, Link, Reach, Requests, Server, Status, Store,
+    Certificate, Collection, CollectionState, Connections, Link, Reach, Requests, Server, Status,
+    Store,
 };
 use crate::cache::Shown;
 use crate::cache::key::Scope;
@@ -34,7 +35,11 @@ pub fn status(shared: &Shared) -> Status {
             evicted: totals.evicted,
             filling: cache.filling() as u64,
         },
-        collections: cache.shown(Instant::now()).into_iter().map(collection).collect(),
+        collections: cache
+            .shown(Instant::now())
+            .into_iter()
+            .map(collection)
+            .collect(),
         connections: Connections {
             open: open as u64,
             max: config.connections_max as u64,
@@ -122,7 +127,11 @@ fn collection(shown: Shown) -> Collection {
         Scope::Objects(o) => {
             line.resource = qualified(&o.resource, &o.group);
             line.namespace = some(o.namespace);
-            let selectors = [o.label_selector, o.field_selector, o.others.replace('\n', "&")];
+            let selectors = [
+                o.label_selector,
+                o.field_selector,
+                o.others.replace('\n', "&"),
+            ];
             line.selector = some(
                 selectors
                     .into_iter()
@@ -209,19 +218,31 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
             "Collections kept.",
             totals.collections as f64,
         ),
-        gauge("edge_hub_cache_objects", "Objects kept.", totals.objects as f64),
+        gauge(
+            "edge_hub_cache_objects",
+            "Objects kept.",
+            totals.objects as f64,
+        ),
         counter(
             "edge_hub_cache_evicted_total",
             "Collections evicted for others.",
             totals.evicted,
         ),
-        counter("edge_hub_cache_lists_total", "Lists kept.", counts.lists.get()),
+        counter(
+            "edge_hub_cache_lists_total",
+            "Lists kept.",
+            counts.lists.get(),
+        ),
         counter(
             "edge_hub_cache_gets_total",
             "Single objects and documents kept.",
             counts.objects.get(),
         ),
-        counter("edge_hub_cache_events_total", "Watch events kept.", counts.events.get()),
+        counter(
+            "edge_hub_cache_events_total",
+            "Watch events kept.",
+            counts.events.get(),
+        ),
         counter(
             "edge_hub_cache_broken_total",
             "Answers that ended early or could not be read.",

@@ -74,7 +74,8 @@ impl Cache {
                     age,
                 })
             }
-            Scope::One(one) => (asked.wanted.iter()).find_map(|w| self.one(asked, who, w.encoding, w.form, &one, now)),
+            Scope::One(one) => (asked.wanted.iter())
+                .find_map(|w| self.one(asked, who, w.encoding, w.form, &one, now)),
         }
     }
 
@@ -87,14 +88,24 @@ impl Cache {
         }
     }
 
-    fn list(&mut self, asked: &Asked, who: Who, objects: &Objects, now: Instant) -> Option<(List, Duration)> {
+    fn list(
+        &mut self,
+        asked: &Asked,
+        who: Who,
+        objects: &Objects,
+        now: Instant,
+    ) -> Option<(List, Duration)> {
         for wanted in &asked.wanted {
             let (encoding, form) = (wanted.encoding, wanted.form);
             let best = entries(&self.table, &asked.agent, who, encoding, form)
                 .filter(|(_, entry)| self.store.contains(entry.id))
                 .filter_map(|(key, entry)| match &key.scope {
-                    Scope::Objects(kept) if kept == objects => Some((entry.age(now), true, entry.id)),
-                    Scope::Objects(kept) if kept.holds_namespace_of(objects) => Some((entry.age(now), false, entry.id)),
+                    Scope::Objects(kept) if kept == objects => {
+                        Some((entry.age(now), true, entry.id))
+                    }
+                    Scope::Objects(kept) if kept.holds_namespace_of(objects) => {
+                        Some((entry.age(now), false, entry.id))
+                    }
                     _ => None,
                 })
                 // The newest; of two alike the list itself.
@@ -155,11 +166,20 @@ impl Cache {
         best
     }
 
-    fn read_one(&mut self, id: CollectionId, encoding: Encoding, one: &One, own: bool, must: bool) -> Option<What> {
+    fn read_one(
+        &mut self,
+        id: CollectionId,
+        encoding: Encoding,
+        one: &One,
+        own: bool,
+        must: bool,
+    ) -> Option<What> {
         let view = self.view(id)?;
         let item = match own {
             true => view.items.get(""),
-            false => view.items.get(key::item_key(&one.namespace, &one.name).as_str()),
+            false => view
+                .items
+                .get(key::item_key(&one.namespace, &one.name).as_str()),
         };
         match (Note::from_bytes(&view.note)?, item) {
             (Note::Objects(type_meta), Some(stored)) => Some(What::Object {
@@ -171,16 +191,27 @@ impl Cache {
                 encoding,
                 body: Some(Rc::clone(body)),
             }),
-            (Note::Objects(_), None) if must && !own => Some(What::Absent { encoding, body: None }),
+            (Note::Objects(_), None) if must && !own => Some(What::Absent {
+                encoding,
+                body: None,
+            }),
             _ => None,
         }
     }
 
-    fn document(&mut self, asked: &Asked, who: Who, path_and_query: &str, now: Instant) -> Option<Found> {
+    fn document(
+        &mut self,
+        asked: &Asked,
+        who: Who,
+        path_and_query: &str,
+        now: Instant,
+    ) -> Option<Found> {
         let (_, content_type, age, id) = self
             .table
             .iter()
-            .filter(|(key, entry)| key.agent == asked.agent && key.who == who && self.store.contains(entry.id))
+            .filter(|(key, entry)| {
+                key.agent == asked.agent && key.who == who && self.store.contains(entry.id)
+            })
             .filter_map(|(key, entry)| match &key.scope {
                 Scope::Document(d) if d.path_and_query == path_and_query => {
                     let rank = takes_document(&asked.accept, &d.content_type)?;
@@ -204,7 +235,7 @@ fn entries<'t>(
     encoding: Encoding,
     form: Form,
 ) -> impl Iterator<Item = (&'t Key, &'t Entry)> {
-    table
-        .iter()
-        .filter(move |(k, _)| k.agent == agent && k.who == who && k.encoding == encoding && k.form == form)
+    table.iter().filter(move |(k, _)| {
+        k.agent == agent && k.who == who && k.encoding == encoding && k.form == form
+    })
 }

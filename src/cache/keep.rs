@@ -56,8 +56,14 @@ pub struct Head<'a> {
 
 impl Keeper {
     /// A keeper for this answer, if it is one that is kept. Watches are followed by [`super::watched`].
-    pub fn new(cache: &Rc<RefCell<Cache>>, asked: &Asked, who: Who, head: &Head<'_>) -> Option<Keeper> {
-        let scope = super::key::scope(asked).filter(|_| asked.verb != crate::request::Verb::Watch)?;
+    pub fn new(
+        cache: &Rc<RefCell<Cache>>,
+        asked: &Asked,
+        who: Who,
+        head: &Head<'_>,
+    ) -> Option<Keeper> {
+        let scope =
+            super::key::scope(asked).filter(|_| asked.verb != crate::request::Verb::Watch)?;
         let class = cache.borrow().class(&asked.agent)?;
         let encoding = crate::request::accept::encoding_of(head.content_type)?;
         let mut key = Key {
@@ -183,7 +189,10 @@ impl Keeper {
     fn commit(&mut self) -> Result<(), Malformed> {
         match &mut self.what {
             What::List {
-                scanner, fill, so_far, ..
+                scanner,
+                fill,
+                so_far,
+                ..
             } => {
                 let (Some(scanner), Some(fill)) = (scanner.take(), fill.take()) else {
                     return Err(Malformed::Syntax);
@@ -198,7 +207,12 @@ impl Keeper {
         }
     }
 
-    fn commit_list(&mut self, scanner: ListScanner, fill: Fill, so_far: Option<String>) -> Result<(), Malformed> {
+    fn commit_list(
+        &mut self,
+        scanner: ListScanner,
+        fill: Fill,
+        so_far: Option<String>,
+    ) -> Result<(), Malformed> {
         let mut cache = self.cache.borrow_mut();
         let head = match scanner.finish() {
             Ok(head) => head,
@@ -215,13 +229,21 @@ impl Keeper {
             return Err(Malformed::NotList);
         }
         if !head.continue_token.is_empty() {
-            cache.put_page(self.key.clone(), head.continue_token, head.resource_version, fill);
+            cache.put_page(
+                self.key.clone(),
+                head.continue_token,
+                head.resource_version,
+                fill,
+            );
             return Ok(());
         }
         if item_kind == "PartialObjectMetadata" {
             self.key.form = Form::Metadata;
         }
-        let note = Note::Objects(object::TypeMeta::new(&head.type_meta.api_version, item_kind));
+        let note = Note::Objects(object::TypeMeta::new(
+            &head.type_meta.api_version,
+            item_kind,
+        ));
         // A list that is older than what a watch has told since would go back in time.
         let stale = cache
             .id(&self.key)
@@ -231,7 +253,10 @@ impl Keeper {
             cache.abort(fill);
             return Ok(());
         }
-        if cache.commit(&self.key, fill, &head.resource_version, &note).is_ok() {
+        if cache
+            .commit(&self.key, fill, &head.resource_version, &note)
+            .is_ok()
+        {
             count(&cache.counts.lists);
         }
         Ok(())
@@ -259,7 +284,11 @@ impl Keeper {
                 let (_, meta) = object::read_meta(encoding, bare)?;
                 let type_meta = object::TypeMeta::new(&type_meta.api_version, &type_meta.kind);
                 let value = object::canonical(encoding, &type_meta, bare).into_owned();
-                (value, meta.resource_version.into_owned(), Note::Objects(type_meta))
+                (
+                    value,
+                    meta.resource_version.into_owned(),
+                    Note::Objects(type_meta),
+                )
             }
         };
         let mut cache = self.cache.borrow_mut();
@@ -293,7 +322,10 @@ impl Whole {
 }
 
 fn whole(kind: Whole) -> What {
-    What::Whole { body: Vec::new(), kind }
+    What::Whole {
+        body: Vec::new(),
+        kind,
+    }
 }
 
 fn list(cache: &Rc<RefCell<Cache>>, key: &Key, class: Class, asked: &Asked) -> Option<What> {
@@ -305,7 +337,12 @@ fn list(cache: &Rc<RefCell<Cache>>, key: &Key, class: Class, asked: &Asked) -> O
         }
         // A list of a past version on purpose (kubernetes-api.md 3.2): true then, not now.
         None if options.exact_match => return None,
-        None if options.limit.is_some() && options.resource_version.as_deref().is_some_and(|v| v != "0") => {
+        None if options.limit.is_some()
+            && options
+                .resource_version
+                .as_deref()
+                .is_some_and(|v| v != "0") =>
+        {
             return None;
         }
         None => (None, cache.borrow().begin(key, class)),

@@ -79,10 +79,12 @@ pub fn scope(asked: &Asked) -> Option<Scope> {
 
 fn is_discovery(path_and_query: &str) -> bool {
     let path = path_and_query.split('?').next().unwrap_or_default();
-    ["/api", "/apis", "/version", "/openapi"].iter().any(|root| {
-        path.strip_prefix(root)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
+    ["/api", "/apis", "/version", "/openapi"]
+        .iter()
+        .any(|root| {
+            path.strip_prefix(root)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
 }
 
 fn is_never_kept(resource: &Resource) -> bool {
@@ -96,7 +98,10 @@ fn is_never_kept(resource: &Resource) -> bool {
     ) || matches!(
         group,
         "authentication.k8s.io" | "authorization.k8s.io" | "metrics.k8s.io"
-    ) || resource.subresource.as_deref().is_some_and(|s| s != "status")
+    ) || resource
+        .subresource
+        .as_deref()
+        .is_some_and(|s| s != "status")
 }
 
 fn one(asked: &Asked, resource: &Resource) -> Option<Scope> {
@@ -198,8 +203,14 @@ mod tests {
             ("/api/v1/nodes/a/proxy/metrics", false),
             ("/api/v1/events", false),
             ("/apis/events.k8s.io/v1/namespaces/a/events", false),
-            ("/apis/certificates.k8s.io/v1/certificatesigningrequests/x", false),
-            ("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", false),
+            (
+                "/apis/certificates.k8s.io/v1/certificatesigningrequests/x",
+                false,
+            ),
+            (
+                "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+                false,
+            ),
             ("/api", true),
             ("/apis/apps/v1", true),
             ("/version", true),
@@ -254,13 +265,25 @@ mod tests {
             ("/api/v1/namespaces/m/pods", false, false),
             ("/api/v1/pods?labelSelector=a", true, false),
             ("/api/v1/pods?fieldSelector=spec.nodeName%3Dx", true, false),
-            ("/api/v1/namespaces/n/pods?fieldSelector=metadata.name%3Dp", true, true),
-            ("/api/v1/namespaces/n/pods?fieldSelector=metadata.name%3Dq", true, false),
+            (
+                "/api/v1/namespaces/n/pods?fieldSelector=metadata.name%3Dp",
+                true,
+                true,
+            ),
+            (
+                "/api/v1/namespaces/n/pods?fieldSelector=metadata.name%3Dq",
+                true,
+                false,
+            ),
             ("/api/v1/services", false, false),
             ("/apis/x/v1/pods", false, false),
         ] {
             let o = objects(uri);
-            assert_eq!((o.may_contain(&pod), o.must_contain(&pod)), (may, must), "{uri}");
+            assert_eq!(
+                (o.may_contain(&pod), o.must_contain(&pod)),
+                (may, must),
+                "{uri}"
+            );
         }
         assert!(!objects("/api/v1/pods").may_contain(&one("/api/v1/namespaces/n/pods/p/status")));
         let all = objects("/api/v1/pods?labelSelector=a");

@@ -112,8 +112,16 @@ impl Cache {
     pub fn cluster_ips(&mut self) -> Vec<IpAddr> {
         let services = self.table.iter().find_map(|(key, entry)| {
             let view_key = match &key.scope {
-                Scope::Objects(o) if o.group.is_empty() && o.resource == "services" => "default/kubernetes",
-                Scope::One(o) if o.resource == "services" && o.namespace == "default" && o.name == "kubernetes" => "",
+                Scope::Objects(o) if o.group.is_empty() && o.resource == "services" => {
+                    "default/kubernetes"
+                }
+                Scope::One(o)
+                    if o.resource == "services"
+                        && o.namespace == "default"
+                        && o.name == "kubernetes" =>
+                {
+                    ""
+                }
                 _ => return None,
             };
             let item = self.store.peek(entry.id)?.get(view_key)?.clone();
@@ -155,7 +163,12 @@ impl Cache {
 
     /// Forgets all that was kept for this identity: its credentials are no longer accepted.
     pub fn forget_all_of(&mut self, who: &Who) {
-        let gone: Vec<Key> = self.table.keys().filter(|k| k.who == *who).cloned().collect();
+        let gone: Vec<Key> = self
+            .table
+            .keys()
+            .filter(|k| k.who == *who)
+            .cloned()
+            .collect();
         for key in gone {
             self.remove(&key);
         }
@@ -168,7 +181,10 @@ impl Cache {
     }
 
     fn id(&self, key: &Key) -> Option<CollectionId> {
-        self.table.get(key).map(|e| e.id).filter(|id| self.store.contains(*id))
+        self.table
+            .get(key)
+            .map(|e| e.id)
+            .filter(|id| self.store.contains(*id))
     }
 
     /// Begins a new version of `key`'s collection.
@@ -181,7 +197,13 @@ impl Cache {
     }
 
     /// Puts a complete version in the place of the old one.
-    fn commit(&mut self, key: &Key, fill: Fill, version: &str, note: &note::Note) -> Result<CollectionId, NotKept> {
+    fn commit(
+        &mut self,
+        key: &Key,
+        fill: Fill,
+        version: &str,
+        note: &note::Note,
+    ) -> Result<CollectionId, NotKept> {
         self.make_room_in_table(key);
         let id = match self.store.commit(fill, version, &note.to_bytes()) {
             Ok(id) => id,
@@ -192,7 +214,14 @@ impl Cache {
         };
         let live = self.table.get(key).map_or(0, |e| e.live);
         let confirmed = Instant::now();
-        self.table.insert(key.clone(), Entry { id, live, confirmed });
+        self.table.insert(
+            key.clone(),
+            Entry {
+                id,
+                live,
+                confirmed,
+            },
+        );
         Ok(id)
     }
 
@@ -235,7 +264,8 @@ impl Cache {
         let mut at = 0;
         while at < self.pages.len() {
             // The same list begun anew, or one that nobody went on with: etcd forgets its token after 5 minutes.
-            let stale = self.pages[at].key == key || now - self.pages[at].since > limits::PAGED_LIST_AGE_MAX;
+            let stale = self.pages[at].key == key
+                || now - self.pages[at].since > limits::PAGED_LIST_AGE_MAX;
             if stale || (self.pages.is_full() && self.is_oldest_page(at)) {
                 let page = self.pages.swap_remove(at);
                 self.store.abort(page.fill);

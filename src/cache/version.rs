@@ -17,7 +17,9 @@ pub fn is_older(a: &str, b: &str) -> bool {
 }
 
 fn number(version: &str) -> Option<u64> {
-    let canonical = version.len() <= 20 && !version.starts_with('0') && version.bytes().all(|b| b.is_ascii_digit());
+    let canonical = version.len() <= 20
+        && !version.starts_with('0')
+        && version.bytes().all(|b| b.is_ascii_digit());
     canonical.then(|| version.parse().ok())?
 }
 

@@ -30,14 +30,22 @@ enum State {
     /// The initial events of a watch list: a new version of the collection.
     Filling(Fill),
     /// Every change after this version has been seen here; `None` until a bookmark says where the watch is.
-    Since { from: Option<String>, last: Option<String> },
+    Since {
+        from: Option<String>,
+        last: Option<String>,
+    },
     /// A fault: nothing more is kept of this watch.
     Blind,
 }
 
 impl Follower {
     /// A follower for this watch, answered with 200 in `encoding`, if its collection is one that is kept.
-    pub fn new(cache: &Rc<RefCell<Cache>>, asked: &Asked, who: Who, encoding: Encoding) -> Option<Follower> {
+    pub fn new(
+        cache: &Rc<RefCell<Cache>>,
+        asked: &Asked,
+        who: Who,
+        encoding: Encoding,
+    ) -> Option<Follower> {
         let scope = super::key::scope(asked)?;
         let class = cache.borrow().class(&asked.agent)?;
         // Which clause of `Accept` the server took shows in the objects; the first of this encoding is a guess that
@@ -78,7 +86,9 @@ impl Follower {
         match event.event_type {
             EventType::Error => self.blind(),
             EventType::Bookmark => self.bookmark(event),
-            _ if event.meta.name.is_empty() || event.meta.resource_version.is_empty() => self.broken(),
+            _ if event.meta.name.is_empty() || event.meta.resource_version.is_empty() => {
+                self.broken()
+            }
             _ => self.change(event),
         }
     }
@@ -133,7 +143,10 @@ impl Follower {
         let version = event.meta.resource_version.as_ref();
         match std::mem::replace(&mut self.state, State::Blind) {
             State::Filling(fill) if event.initial_events_end && !version.is_empty() => {
-                let note = Note::Objects(TypeMeta::new(&event.type_meta.api_version, &event.type_meta.kind));
+                let note = Note::Objects(TypeMeta::new(
+                    &event.type_meta.api_version,
+                    &event.type_meta.kind,
+                ));
                 let mut cache = self.cache.borrow_mut();
                 if cache.commit(&self.key, fill, version, &note).is_ok() {
                     count(&cache.counts.lists);
@@ -165,7 +178,10 @@ impl Follower {
             return;
         };
         let mut cache = self.cache.borrow_mut();
-        let Some((id, kept)) = cache.id(&self.key).and_then(|id| Some((id, cache.store.version(id)?))) else {
+        let Some((id, kept)) = cache
+            .id(&self.key)
+            .and_then(|id| Some((id, cache.store.version(id)?)))
+        else {
             return;
         };
         let step = next_step(&start, kept, &before, to, change.is_empty());
@@ -215,7 +231,10 @@ impl Follower {
 
     /// Counts this watch as one that keeps the collection current, if it does.
     fn note_live(&mut self) {
-        let State::Since { from: Some(from), .. } = &self.state else {
+        let State::Since {
+            from: Some(from), ..
+        } = &self.state
+        else {
             return;
         };
         let mut cache = self.cache.borrow_mut();
@@ -223,7 +242,11 @@ impl Follower {
             .id(&self.key)
             .and_then(|id| cache.store.version(id))
             .is_some_and(|kept| kept_is_ours(from, kept));
-        if let Some(entry) = cache.table.get_mut(&self.key).filter(|_| covers && !self.live) {
+        if let Some(entry) = cache
+            .table
+            .get_mut(&self.key)
+            .filter(|_| covers && !self.live)
+        {
             entry.live += 1;
             self.live = true;
         }
@@ -273,7 +296,9 @@ enum Step {
 fn next_step(start: &str, kept: &str, before: &str, to: &str, is_bookmark: bool) -> Step {
     match (version::compare(start, kept), version::compare(kept, to)) {
         (Some(Ordering::Less | Ordering::Equal), Some(Ordering::Less)) => Step::Follows,
-        (Some(Ordering::Less | Ordering::Equal), Some(Ordering::Equal | Ordering::Greater)) => Step::Seen,
+        (Some(Ordering::Less | Ordering::Equal), Some(Ordering::Equal | Ordering::Greater)) => {
+            Step::Seen
+        }
         (Some(Ordering::Greater), _) => Step::Gap,
         // Versions that cannot be compared: only an unbroken chain will do.
         _ if kept == to && is_bookmark => Step::Seen,
@@ -284,7 +309,10 @@ fn next_step(start: &str, kept: &str, before: &str, to: &str, is_bookmark: bool)
 
 /// True if a watch that began at `from` has seen everything after `kept`.
 fn kept_is_ours(from: &str, kept: &str) -> bool {
-    matches!(version::compare(from, kept), Some(Ordering::Less | Ordering::Equal))
+    matches!(
+        version::compare(from, kept),
+        Some(Ordering::Less | Ordering::Equal)
+    )
 }
 
 #[cfg(test)]

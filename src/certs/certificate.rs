@@ -217,7 +217,11 @@ mod tests {
             (der::UTC_TIME, "500101000000Z", 0),
             (der::UTC_TIME, "491231235959Z", 2_524_607_999),
             (der::UTC_TIME, "260301120000Z", 1_772_366_400),
-            (der::GENERALIZED_TIME, "99991231235959Z", clock::LAST_UNIX_SECS),
+            (
+                der::GENERALIZED_TIME,
+                "99991231235959Z",
+                clock::LAST_UNIX_SECS,
+            ),
             (der::GENERALIZED_TIME, "00000101000000Z", 0),
         ] {
             assert_eq!(read(tag, text), Ok(secs), "{text}");

@@ -25,7 +25,9 @@ pub fn client_config(
         .with_root_certificates(servers.roots());
     let mut config = match own {
         None => builder.with_no_client_auth(),
-        Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own.certified_key()))),
+        Some(own) => {
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own.certified_key())))
+        }
     };
     config.alpn_protocols = protocols.iter().map(|&name| name.to_vec()).collect();
     config.resumption = Resumption::in_memory_sessions(TLS_CLIENT_SESSIONS_MAX);

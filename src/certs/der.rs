@@ -82,7 +82,11 @@ impl<'a> Reader<'a> {
         let rest = &after_length[content_bytes..];
         let whole = &self.rest[..self.rest.len() - rest.len()];
         self.rest = rest;
-        Ok(Value { tag, content, whole })
+        Ok(Value {
+            tag,
+            content,
+            whole,
+        })
     }
 
     /// The next value, which must be of this tag.
@@ -142,7 +146,12 @@ mod tests {
     fn lengths() {
         let long = [&[0x04, 0x82, 1, 0][..], &[7; 256]].concat();
         let middle = [&[0x04, 0x81, 0x80][..], &[7; 128]].concat();
-        for (bytes, content_bytes) in [(&[4, 0][..], 0), (&[4, 1, 9], 1), (&middle, 128), (&long, 256)] {
+        for (bytes, content_bytes) in [
+            (&[4, 0][..], 0),
+            (&[4, 1, 9], 1),
+            (&middle, 128),
+            (&long, 256),
+        ] {
             let mut reader = Reader::new(bytes);
             let value = reader.expect(OCTET_STRING).unwrap();
             assert_eq!((value.content.len(), value.whole), (content_bytes, bytes));

@@ -13,11 +13,14 @@ use super::load::{self, LoadError, Pair};
 use super::pem;
 use super::provider;
 use super::sans::Sans;
-use crate::limits::{CHAIN_CERTIFICATES_MAX, CLOCK_UNSET_UNIX_SECS, COMMON_NAME_CHARS_MAX, PAIR_FILE_BYTES_MAX};
+use crate::limits::{
+    CHAIN_CERTIFICATES_MAX, CLOCK_UNSET_UNIX_SECS, COMMON_NAME_CHARS_MAX, PAIR_FILE_BYTES_MAX,
+};
 use crate::sys::file::{FileError, make_private_directory, private, write_whole};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
+    SerialNumber, date_time_ymd,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::RootCertStore;
@@ -200,8 +203,16 @@ pub fn open(state_dir: &Path, node_name: &str) -> Result<(HubCa, Vec<Warning>), 
             ca.home = Home::Ram;
         }
     }
-    ca.certificate = ca_params(&ca.common_name)?.self_signed(&ca.key)?.der().clone();
-    ca.keep(CA_CERTIFICATE, ca.ca_pem().as_bytes(), CERTIFICATE_MODE, &mut warnings);
+    ca.certificate = ca_params(&ca.common_name)?
+        .self_signed(&ca.key)?
+        .der()
+        .clone();
+    ca.keep(
+        CA_CERTIFICATE,
+        ca.ca_pem().as_bytes(),
+        CERTIFICATE_MODE,
+        &mut warnings,
+    );
     Ok((ca, warnings))
 }
 
@@ -237,7 +248,9 @@ impl HubCa {
                         return Ok((self.pair(certificate, &key)?, warnings));
                     }
                     Kept::Missing => {}
-                    Kept::Replaceable(path, cause) => warnings.push(Warning::Remade { path, cause }),
+                    Kept::Replaceable(path, cause) => {
+                        warnings.push(Warning::Remade { path, cause })
+                    }
                     Kept::LeaveAlone(path, cause) => {
                         warnings.push(Warning::LeftAlone { path, cause });
                         self.home = Home::Ram;
@@ -280,21 +293,32 @@ impl HubCa {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         for name in sans.dns() {
-            params.subject_alt_names.push(SanType::DnsName(name.try_into()?));
+            params
+                .subject_alt_names
+                .push(SanType::DnsName(name.try_into()?));
         }
-        params.subject_alt_names.extend(sans.ips().map(SanType::IpAddress));
+        params
+            .subject_alt_names
+            .extend(sans.ips().map(SanType::IpAddress));
         let ca_params = ca_params(&self.common_name)?;
         let issuer = Issuer::from_params(&ca_params, &self.key);
         Ok(params.signed_by(key, &issuer)?.der().clone())
     }
 
-    fn pair(&self, certificate: CertificateDer<'static>, key: &KeyPair) -> Result<Pair, HubCaError> {
+    fn pair(
+        &self,
+        certificate: CertificateDer<'static>,
+        key: &KeyPair,
+    ) -> Result<Pair, HubCaError> {
         let directory = match &self.home {
             Home::Directory(directory) => directory.as_path(),
             Home::Ram => Path::new("RAM"),
         };
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let (certificate_path, key_path) = (directory.join(SERVING_CERTIFICATE), directory.join(SERVING_KEY));
+        let (certificate_path, key_path) = (
+            directory.join(SERVING_CERTIFICATE),
+            directory.join(SERVING_KEY),
+        );
         Pair::new(vec![certificate], key, &certificate_path, &key_path).map_err(HubCaError::Load)
     }
 
@@ -303,7 +327,8 @@ impl HubCa {
             return Kept::Missing;
         };
         let path = directory.join(name);
-        let loaded = load::read_blocks(&path, PAIR_FILE_BYTES_MAX).and_then(|mut blocks| blocks.take_key());
+        let loaded =
+            load::read_blocks(&path, PAIR_FILE_BYTES_MAX).and_then(|mut blocks| blocks.take_key());
         let key = match loaded {
             Ok(key) => key,
             Err(error) => return kept_error(path, error),
@@ -347,7 +372,10 @@ impl HubCa {
             return Kept::Replaceable(path, Unusable::OtherKey);
         }
         // The node may have had another name when it was made. What is issued must name the issuer byte for byte.
-        let name = fields.subject().ok().and_then(|subject| subject.common_name);
+        let name = fields
+            .subject()
+            .ok()
+            .and_then(|subject| subject.common_name);
         match name {
             Some(name) if self.is_ours(&fields, &name) => Kept::Usable((certificate, name)),
             _ => Kept::LeaveAlone(path, Unusable::NotOurs),
@@ -359,11 +387,17 @@ impl HubCa {
         let made = ca_params(common_name)
             .and_then(|params| Ok(params.self_signed(&self.key)?))
             .map(|made| made.der().clone());
-        made.is_ok_and(|made| CertificateFields::read(&made).is_ok_and(|made| made.subject == fields.subject))
+        made.is_ok_and(|made| {
+            CertificateFields::read(&made).is_ok_and(|made| made.subject == fields.subject)
+        })
     }
 
     /// A certificate with other names is `Missing`: it is not broken, only not what is wanted.
-    fn kept_serving_certificate(&self, key: &KeyPair, sans: &Sans) -> Kept<CertificateDer<'static>> {
+    fn kept_serving_certificate(
+        &self,
+        key: &KeyPair,
+        sans: &Sans,
+    ) -> Kept<CertificateDer<'static>> {
         let (path, certificate) = match self.kept_certificate(SERVING_CERTIFICATE) {
             Kept::Usable(found) => found,
             Kept::Missing => return Kept::Missing,
@@ -392,7 +426,14 @@ impl HubCa {
         roots.add(self.certificate.clone()).is_ok()
             && ParsedCertificate::try_from(certificate).is_ok_and(|parsed| {
                 let algorithms = provider().signature_verification_algorithms.all;
-                verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], any_time, algorithms).is_ok()
+                verify_server_cert_signed_by_trust_anchor(
+                    &parsed,
+                    &roots,
+                    &[],
+                    any_time,
+                    algorithms,
+                )
+                .is_ok()
             })
     }
 
@@ -449,7 +490,9 @@ fn params(common_name: &str) -> Result<CertificateParams, HubCaError> {
 /// 127 random bits, so that no two certificates of a CA ever share a number, with none kept to count from.
 fn serial_number() -> Result<SerialNumber, HubCaError> {
     let mut bytes = [0; 16];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| HubCaError::Random)?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| HubCaError::Random)?;
     // Positive, and of the same length always.
     bytes[0] = bytes[0] & 0x7f | 0x40;
     Ok(SerialNumber::from_slice(&bytes))
@@ -514,7 +557,10 @@ mod tests {
         }
         let written = FILES.map(|name| fs::metadata(state_dir.join(name)).unwrap().ino());
         let (again, same, warnings) = start(&state_dir, &usual());
-        assert_eq!((again.ca_pem(), &same, warnings.len()), (ca.ca_pem(), &pair, 0));
+        assert_eq!(
+            (again.ca_pem(), &same, warnings.len()),
+            (ca.ca_pem(), &pair, 0)
+        );
         let still = FILES.map(|name| fs::metadata(state_dir.join(name)).unwrap().ino());
         assert_eq!(written, still, "nothing is written without need");
 
@@ -552,10 +598,17 @@ mod tests {
         let ca = openssl(directory.path(), "x509 -in hub-ca.crt -noout -text");
         let leaf = openssl(directory.path(), "x509 -in hub-serving.crt -noout -text");
         for text in [&ca, &leaf] {
-            assert!(text.contains("Not Before: Jan  1 00:00:00 1970 GMT"), "{text}");
-            assert!(text.contains("Not After : Dec 31 23:59:59 9999 GMT"), "{text}");
             assert!(
-                text.contains("Issuer: CN=edge-hub CA edge-1") || text.contains("Issuer: CN = edge-hub CA edge-1"),
+                text.contains("Not Before: Jan  1 00:00:00 1970 GMT"),
+                "{text}"
+            );
+            assert!(
+                text.contains("Not After : Dec 31 23:59:59 9999 GMT"),
+                "{text}"
+            );
+            assert!(
+                text.contains("Issuer: CN=edge-hub CA edge-1")
+                    || text.contains("Issuer: CN = edge-hub CA edge-1"),
                 "{text}"
             );
             assert!(text.contains("NIST CURVE: P-256"), "{text}");
@@ -586,7 +639,9 @@ mod tests {
         let (ours, theirs) = (TestDirectory::new(), TestDirectory::new());
         start(ours.path(), &usual());
         start(theirs.path(), &usual());
-        let read = |directory: &TestDirectory| FILES.map(|name| fs::read(directory.path().join(name)).unwrap());
+        let read = |directory: &TestDirectory| {
+            FILES.map(|name| fs::read(directory.path().join(name)).unwrap())
+        };
         let (ours, theirs) = (read(&ours), read(&theirs));
         let states = |file: usize| {
             let whole = &ours[file];
@@ -628,7 +683,10 @@ mod tests {
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
         let (ca, _, warnings) = start(&file.join("state"), &usual());
-        assert!(matches!(warnings[..], [Warning::NotKept(_)]), "{warnings:?}");
+        assert!(
+            matches!(warnings[..], [Warning::NotKept(_)]),
+            "{warnings:?}"
+        );
         assert!(warnings[0].to_string().contains("RAM"));
         assert_eq!(ca.home, Home::Ram);
     }
@@ -638,7 +696,10 @@ mod tests {
         let directory = TestDirectory::new();
         fs::create_dir(directory.path().join(CA_KEY)).unwrap();
         let (_, _, warnings) = start(directory.path(), &usual());
-        assert!(matches!(warnings[..], [Warning::LeftAlone { .. }]), "{warnings:?}");
+        assert!(
+            matches!(warnings[..], [Warning::LeftAlone { .. }]),
+            "{warnings:?}"
+        );
         assert_eq!(directory.names(), [CA_KEY]);
 
         let directory = TestDirectory::new();
@@ -658,7 +719,10 @@ mod tests {
             )),
             "{warnings:?}"
         );
-        assert_eq!(fs::read(directory.path().join(CA_CERTIFICATE)).unwrap(), before);
+        assert_eq!(
+            fs::read(directory.path().join(CA_CERTIFICATE)).unwrap(),
+            before
+        );
         assert_eq!(directory.names(), [CA_CERTIFICATE, CA_KEY]);
     }
 
@@ -666,9 +730,16 @@ mod tests {
     fn a_key_that_others_can_read_is_told() {
         let directory = TestDirectory::new();
         start(directory.path(), &usual());
-        fs::set_permissions(directory.path().join(CA_KEY), fs::Permissions::from_mode(0o644)).unwrap();
+        fs::set_permissions(
+            directory.path().join(CA_KEY),
+            fs::Permissions::from_mode(0o644),
+        )
+        .unwrap();
         let (_, _, warnings) = start(directory.path(), &usual());
-        assert!(warnings[0].to_string().contains("chmod 0600"), "{warnings:?}");
+        assert!(
+            warnings[0].to_string().contains("chmod 0600"),
+            "{warnings:?}"
+        );
     }
 
     #[test]

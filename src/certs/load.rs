@@ -5,7 +5,9 @@
 use super::certificate::{CertificateError, CertificateFields};
 use super::provider;
 use super::subject::Subject;
-use crate::limits::{AUTHORITIES_MAX, AUTHORITY_FILE_BYTES_MAX, CHAIN_CERTIFICATES_MAX, PAIR_FILE_BYTES_MAX};
+use crate::limits::{
+    AUTHORITIES_MAX, AUTHORITY_FILE_BYTES_MAX, CHAIN_CERTIFICATES_MAX, PAIR_FILE_BYTES_MAX,
+};
 use crate::sys::clock::rfc3339;
 use crate::sys::file::{FileError, read_bounded};
 use ring::digest;
@@ -80,18 +82,20 @@ impl Pair {
         })?;
         let fields = CertificateFields::read(leaf).map_err(|cause| bad(1, cause))?;
         let subject = fields.subject().map_err(|cause| bad(1, cause))?;
-        let (not_before_unix_secs, not_after_unix_secs) = (fields.not_before_unix_secs, fields.not_after_unix_secs);
+        let (not_before_unix_secs, not_after_unix_secs) =
+            (fields.not_before_unix_secs, fields.not_after_unix_secs);
         let fingerprint = sha256(leaf);
-        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
-            TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => LoadError::Mismatch {
-                certificate: certificate_path.to_owned(),
-                key: key_path.to_owned(),
-            },
-            TlsError::InvalidCertificate(_) => bad(1, CertificateError::Malformed),
-            _ => LoadError::KeyKind {
-                path: key_path.to_owned(),
-            },
-        })?;
+        let certified =
+            CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
+                TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => LoadError::Mismatch {
+                    certificate: certificate_path.to_owned(),
+                    key: key_path.to_owned(),
+                },
+                TlsError::InvalidCertificate(_) => bad(1, CertificateError::Malformed),
+                _ => LoadError::KeyKind {
+                    path: key_path.to_owned(),
+                },
+            })?;
         Ok(Pair {
             certified: Arc::new(certified),
             subject,
@@ -133,12 +137,19 @@ impl Pair {
 
     /// SHA-256 of the leaf, in lower-case hexadecimal.
     pub fn fingerprint_hex(&self) -> String {
-        self.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect()
+        self.fingerprint
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// Whether it is valid at `now`, in seconds since 1970, UTC.
     pub fn in_date(&self, now_unix_secs: u64) -> Result<(), OutOfDate> {
-        in_date(self.not_before_unix_secs, self.not_after_unix_secs, now_unix_secs)
+        in_date(
+            self.not_before_unix_secs,
+            self.not_after_unix_secs,
+            now_unix_secs,
+        )
     }
 }
 
@@ -160,12 +171,16 @@ pub enum OutOfDate {
 impl fmt::Display for OutOfDate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::NotYet { not_before_unix_secs } => write!(
+            Self::NotYet {
+                not_before_unix_secs,
+            } => write!(
                 f,
                 "the certificate is not valid before {}: set the clock of this machine, or that of the one that made it",
                 rfc3339(not_before_unix_secs)
             ),
-            Self::Expired { not_after_unix_secs } => write!(
+            Self::Expired {
+                not_after_unix_secs,
+            } => write!(
                 f,
                 "the certificate expired at {}: put a new one in its place",
                 rfc3339(not_after_unix_secs)
@@ -201,12 +216,16 @@ pub struct Authorities {
 impl Authorities {
     /// Loads every certificate of a PEM file. One that cannot be used fails the whole, and is named.
     pub fn load(path: &Path) -> Result<Authorities, LoadError> {
-        let certificates = read_blocks(path, AUTHORITY_FILE_BYTES_MAX)?.take_certificates(AUTHORITIES_MAX)?;
+        let certificates =
+            read_blocks(path, AUTHORITY_FILE_BYTES_MAX)?.take_certificates(AUTHORITIES_MAX)?;
         Authorities::new(certificates, path)
     }
 
     /// Takes certificates that were read already. The path is the one that errors name.
-    pub(super) fn new(certificates: Vec<CertificateDer<'static>>, path: &Path) -> Result<Authorities, LoadError> {
+    pub(super) fn new(
+        certificates: Vec<CertificateDer<'static>>,
+        path: &Path,
+    ) -> Result<Authorities, LoadError> {
         let mut roots = RootCertStore::empty();
         let (mut newest_not_before_unix_secs, mut last_not_after_unix_secs) = (0, 0);
         for (index, certificate) in certificates.into_iter().enumerate() {
@@ -216,9 +235,12 @@ impl Authorities {
                 cause,
             };
             let fields = CertificateFields::read(&certificate).map_err(bad)?;
-            newest_not_before_unix_secs = newest_not_before_unix_secs.max(fields.not_before_unix_secs);
+            newest_not_before_unix_secs =
+                newest_not_before_unix_secs.max(fields.not_before_unix_secs);
             last_not_after_unix_secs = last_not_after_unix_secs.max(fields.not_after_unix_secs);
-            roots.add(certificate).map_err(|_| bad(CertificateError::Malformed))?;
+            roots
+                .add(certificate)
+                .map_err(|_| bad(CertificateError::Malformed))?;
         }
         Ok(Authorities {
             roots: Arc::new(roots),
@@ -339,15 +361,24 @@ impl fmt::Display for LoadError {
                 let path = path.display();
                 write!(f, "{path}: no PEM block CERTIFICATE")?;
                 match looks {
-                    Looks::Der => write!(f, "; it looks like DER: openssl x509 -inform der -in {path}"),
+                    Looks::Der => write!(
+                        f,
+                        "; it looks like DER: openssl x509 -inform der -in {path}"
+                    ),
                     looks => write!(f, "{looks}"),
                 }
             }
             Self::NoKey { path, looks } => {
                 let path = path.display();
-                write!(f, "{path}: no PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY")?;
+                write!(
+                    f,
+                    "{path}: no PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY"
+                )?;
                 match looks {
-                    Looks::Der => write!(f, "; it looks like DER: openssl pkey -inform der -in {path}"),
+                    Looks::Der => write!(
+                        f,
+                        "; it looks like DER: openssl pkey -inform der -in {path}"
+                    ),
                     Looks::Encrypted => write!(
                         f,
                         "; its key is encrypted, and nobody is there to give the password: openssl pkey -in {path}"
@@ -375,7 +406,11 @@ impl fmt::Display for LoadError {
                 path.display()
             ),
             Self::Certificate { path, block, cause } => {
-                write!(f, "{}: certificate {block} cannot be used: {cause}", path.display())
+                write!(
+                    f,
+                    "{}: certificate {block} cannot be used: {cause}",
+                    path.display()
+                )
             }
             Self::KeyKind { path } => write!(
                 f,
@@ -459,7 +494,10 @@ pub(super) fn read_blocks(path: &Path, max_bytes: usize) -> Result<Blocks, LoadE
 
 impl Blocks {
     /// All certificates, at least one and at most `max`.
-    pub(super) fn take_certificates(&mut self, max: usize) -> Result<Vec<CertificateDer<'static>>, LoadError> {
+    pub(super) fn take_certificates(
+        &mut self,
+        max: usize,
+    ) -> Result<Vec<CertificateDer<'static>>, LoadError> {
         match self.certificates.len() {
             0 => Err(LoadError::NoCertificate {
                 path: self.path.clone(),
@@ -593,7 +631,11 @@ pub(super) mod tests {
         let directory = TestDirectory::new();
         let at = |name: &str| directory.path().join(name);
         self_signed(directory.path(), "n", P256);
-        let both = [fs::read(at("n.crt")).unwrap(), fs::read(at("n.key")).unwrap()].concat();
+        let both = [
+            fs::read(at("n.crt")).unwrap(),
+            fs::read(at("n.key")).unwrap(),
+        ]
+        .concat();
         fs::write(at("dated.pem"), &both).unwrap();
         std::os::unix::fs::symlink(at("dated.pem"), at("current.pem")).unwrap();
         let pair = Pair::load(&at("current.pem"), &at("current.pem")).unwrap();
@@ -706,7 +748,11 @@ pub(super) mod tests {
             ),
         );
         let good = fs::read(directory.path().join("n.der")).unwrap();
-        let sans = CertificateFields::read(&good).unwrap().sans().unwrap().unwrap();
+        let sans = CertificateFields::read(&good)
+            .unwrap()
+            .sans()
+            .unwrap()
+            .unwrap();
         assert_eq!(sans.dns().collect::<Vec<_>>(), ["a.example"]);
         assert_eq!(sans.ips().count(), 2);
         for at in 0..good.len() {
@@ -720,6 +766,9 @@ pub(super) mod tests {
             }
         }
         let longer = [&good[..], &[0]].concat();
-        assert_eq!(CertificateFields::read(&longer), Err(CertificateError::Malformed));
+        assert_eq!(
+            CertificateFields::read(&longer),
+            Err(CertificateError::Malformed)
+        );
     }
 }

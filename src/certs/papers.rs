@@ -42,7 +42,9 @@ impl fmt::Display for PapersError {
             PapersError::Load(key, error) => write!(f, "{key}: {error}"),
             PapersError::HubCa(error) => write!(f, "the hub's own CA: {error}"),
             PapersError::Server(error) => error.fmt(f),
-            PapersError::Client(error) => write!(f, "cannot set up TLS towards the servers: {error}"),
+            PapersError::Client(error) => {
+                write!(f, "cannot set up TLS towards the servers: {error}")
+            }
         }
     }
 }
@@ -60,29 +62,40 @@ impl Papers {
     ) -> Result<Papers, PapersError> {
         let mut warnings = Vec::new();
         let serving = match &config.serving {
-            Some(files) => Pair::load(&files.cert, &files.key).map_err(|e| PapersError::Load("serving_cert", e))?,
+            Some(files) => Pair::load(&files.cert, &files.key)
+                .map_err(|e| PapersError::Load("serving_cert", e))?,
             None => {
-                let (pair, told) = hub_ca.serving(&sans(config, cluster_ips)).map_err(PapersError::HubCa)?;
+                let (pair, told) = hub_ca
+                    .serving(&sans(config, cluster_ips))
+                    .map_err(PapersError::HubCa)?;
                 warnings.extend(told.iter().map(ToString::to_string));
                 pair
             }
         };
         let node = match &config.client {
-            Some(files) => Some(Pair::load(&files.cert, &files.key).map_err(|e| PapersError::Load("client_cert", e))?),
+            Some(files) => Some(
+                Pair::load(&files.cert, &files.key)
+                    .map_err(|e| PapersError::Load("client_cert", e))?,
+            ),
             None => None,
         };
         let clients = match &config.client_ca_file {
-            Some(path) => Some(Authorities::load(path).map_err(|e| PapersError::Load("client_ca_file", e))?),
+            Some(path) => {
+                Some(Authorities::load(path).map_err(|e| PapersError::Load("client_ca_file", e))?)
+            }
             None => None,
         };
         let mut identities = Vec::new();
         for identity in &config.identities {
             match identity_of(identity) {
                 Ok(usable) => identities.push(usable),
-                Err(why) => warnings.push(format!("identities, cn={}: refused: {why}", identity.cn)),
+                Err(why) => {
+                    warnings.push(format!("identities, cn={}: refused: {why}", identity.cn))
+                }
             }
         }
-        let servers = Authorities::load(&config.ca_file).map_err(|e| PapersError::Load("ca_file", e))?;
+        let servers =
+            Authorities::load(&config.ca_file).map_err(|e| PapersError::Load("ca_file", e))?;
         clock.raise_floor(servers.newest_not_before_unix_secs());
         for pair in node.iter().chain(identities.iter().map(|(_, pair)| pair)) {
             clock.raise_floor(pair.not_before_unix_secs());
@@ -99,23 +112,32 @@ impl Papers {
 
     /// Who may come with a certificate, in the order of [`Way::Pair`].
     pub fn rules(&self) -> Rc<[Rule]> {
-        self.identities.iter().map(|(rule, _)| rule.clone()).collect()
+        self.identities
+            .iter()
+            .map(|(rule, _)| rule.clone())
+            .collect()
     }
 
     /// TLS at the door.
     pub fn server_config(&self, clock: &Arc<Clock>) -> Result<Arc<ServerConfig>, PapersError> {
         let serving = ServingPair::new(&self.serving);
-        server_config(serving, self.clients.as_ref(), Arc::clone(clock)).map_err(PapersError::Server)
+        server_config(serving, self.clients.as_ref(), Arc::clone(clock))
+            .map_err(PapersError::Server)
     }
 
     /// TLS towards the servers, one configuration for each identity: sessions carry it.
     pub fn upstream_tls(&self, clock: &Arc<Clock>) -> Result<TlsFor, PapersError> {
         let make = |own: Option<&Pair>| {
-            client_config(&self.servers, own, &[b"h2", b"http/1.1"], Arc::clone(clock)).map_err(PapersError::Client)
+            client_config(&self.servers, own, &[b"h2", b"http/1.1"], Arc::clone(clock))
+                .map_err(PapersError::Client)
         };
         let bearer = make(None)?;
         let anonymous = make(None)?;
-        let node = self.node.as_ref().map(|pair| make(Some(pair))).transpose()?;
+        let node = self
+            .node
+            .as_ref()
+            .map(|pair| make(Some(pair)))
+            .transpose()?;
         let pairs: Vec<Arc<ClientConfig>> = self
             .identities
             .iter()
@@ -131,9 +153,18 @@ impl Papers {
 
     /// Changes when any of the files has changed in a way that counts.
     pub fn fingerprint(&self) -> Vec<u8> {
-        let pairs = self.node.iter().chain(self.identities.iter().map(|(_, pair)| pair));
-        let mut all: Vec<u8> = pairs.chain([&self.serving]).flat_map(Pair::fingerprint).collect();
-        for authorities in [Some(&self.servers), self.clients.as_ref()].into_iter().flatten() {
+        let pairs = self
+            .node
+            .iter()
+            .chain(self.identities.iter().map(|(_, pair)| pair));
+        let mut all: Vec<u8> = pairs
+            .chain([&self.serving])
+            .flat_map(Pair::fingerprint)
+            .collect();
+        for authorities in [Some(&self.servers), self.clients.as_ref()]
+            .into_iter()
+            .flatten()
+        {
             let roots = authorities.roots();
             all.extend(
                 roots
@@ -163,7 +194,10 @@ fn identity_of(identity: &crate::config::Identity) -> Result<(Rule, Pair), Strin
     let pair = Pair::load(&identity.pair.cert, &identity.pair.key).map_err(|e| e.to_string())?;
     let subject = pair.subject();
     let same_name = subject.common_name.as_ref() == Some(&identity.cn);
-    let same_organization = identity.o.as_ref().is_none_or(|o| subject.organizations.contains(o));
+    let same_organization = identity
+        .o
+        .as_ref()
+        .is_none_or(|o| subject.organizations.contains(o));
     if !same_name || !same_organization {
         return Err(format!(
             "{} is for another subject; the pair must be the caller's own",
@@ -180,7 +214,11 @@ fn identity_of(identity: &crate::config::Identity) -> Result<(Rule, Pair), Strin
 /// The names that the hub is called by.
 fn sans(config: &Config, cluster_ips: &[IpAddr]) -> Sans {
     let mut sans = Sans::default();
-    let listening = config.listen.iter().map(|a| a.ip()).filter(|ip| !ip.is_unspecified());
+    let listening = config
+        .listen
+        .iter()
+        .map(|a| a.ip())
+        .filter(|ip| !ip.is_unspecified());
     for ip in listening
         .chain(config.own_addresses.iter().copied())
         .chain(cluster_ips.iter().copied())

@@ -40,6 +40,9 @@ mod tests {
                 &bytes[..len]
             );
         }
-        assert_eq!(encode("X", b"Ma"), "-----BEGIN X-----\nTWE=\n-----END X-----\n");
+        assert_eq!(
+            encode("X", b"Ma"),
+            "-----BEGIN X-----\nTWE=\n-----END X-----\n"
+        );
     }
 }

@@ -50,9 +50,11 @@ impl Sans {
         let name = name.to_ascii_lowercase();
         let plain = name.strip_prefix("*.").unwrap_or(&name);
         match ServerName::try_from(plain) {
-            Ok(ServerName::DnsName(_)) if !plain.ends_with('.') => self.room(self.dns.contains(&name)).map(|()| {
-                self.dns.insert(name);
-            }),
+            Ok(ServerName::DnsName(_)) if !plain.ends_with('.') => {
+                self.room(self.dns.contains(&name)).map(|()| {
+                    self.dns.insert(name);
+                })
+            }
             _ => Err(SanError::NotAName { name }),
         }
     }
@@ -109,7 +111,10 @@ mod tests {
         ] {
             sans.add(name).unwrap();
         }
-        assert_eq!(sans.dns().collect::<Vec<_>>(), ["*.edge.example", "kubernetes.default"]);
+        assert_eq!(
+            sans.dns().collect::<Vec<_>>(),
+            ["*.edge.example", "kubernetes.default"]
+        );
         assert_eq!((sans.ips().count(), sans.len()), (2, 4));
         for bad in [
             "",
@@ -125,7 +130,10 @@ mod tests {
             "1.2.3.4/32",
             "a\0b",
         ] {
-            assert!(matches!(sans.add(bad), Err(SanError::NotAName { .. })), "{bad:?}");
+            assert!(
+                matches!(sans.add(bad), Err(SanError::NotAName { .. })),
+                "{bad:?}"
+            );
         }
     }
 

@@ -4,7 +4,8 @@ use super::load::{Authorities, Pair};
 use super::provider;
 use crate::sys::clock::Clock;
 use rustls::server::{
-    ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier,
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError,
+    WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, ServerConfig};
@@ -58,7 +59,10 @@ impl fmt::Display for ServerConfigError {
         match self {
             Self::Tls(error) => write!(f, "cannot set up TLS: {error}"),
             Self::ClientAuthorities(error) => {
-                write!(f, "cannot verify client certificates with client_ca_file: {error}")
+                write!(
+                    f,
+                    "cannot verify client certificates with client_ca_file: {error}"
+                )
             }
         }
     }
@@ -111,7 +115,9 @@ mod tests {
     use crate::limits::CLOCK_FLOOR_UNIX_SECS_MAX;
     use crate::sys::file::TestDirectory;
     use rustls::pki_types::ServerName;
-    use rustls::{ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, ServerConnection};
+    use rustls::{
+        ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, ServerConnection,
+    };
     use std::path::Path;
 
     /// Both ends of a handshake that went through, in memory, with what came behind it.
@@ -208,7 +214,10 @@ mod tests {
         assert_eq!(one.protocol_version(), Some(ProtocolVersion::TLSv1_3));
         assert_eq!(other.alpn_protocol(), Some(&b"h2"[..]));
         assert_eq!(one.tls13_tickets_received(), 0);
-        assert!(handshake(&client, &server, "169.254.2.2").is_err(), "another name");
+        assert!(
+            handshake(&client, &server, "169.254.2.2").is_err(),
+            "another name"
+        );
         let (again, _) = handshake(&client, &server, "169.254.2.1").unwrap();
         assert_eq!(again.handshake_kind(), Some(HandshakeKind::Full));
     }
@@ -220,7 +229,8 @@ mod tests {
         let client = client
             .with_root_certificates(hub.authorities.roots())
             .with_no_client_auth();
-        let (one, other) = handshake(&Arc::new(client), &server(&hub, None), "169.254.2.1").unwrap();
+        let (one, other) =
+            handshake(&Arc::new(client), &server(&hub, None), "169.254.2.1").unwrap();
         assert_eq!(one.protocol_version(), Some(ProtocolVersion::TLSv1_2));
         assert_eq!(other.alpn_protocol(), None);
     }
@@ -256,7 +266,8 @@ mod tests {
         let (authorities, user) = make_user(hub.directory.path(), "cluster");
         let late = Clock::new();
         late.raise_floor(CLOCK_FLOOR_UNIX_SECS_MAX);
-        let client = client_config(&hub.authorities, Some(&user), PROTOCOLS, Arc::clone(&late)).unwrap();
+        let client =
+            client_config(&hub.authorities, Some(&user), PROTOCOLS, Arc::clone(&late)).unwrap();
         handshake(&client, &server(&hub, None), "169.254.2.1").unwrap();
         let server = server_config(Arc::clone(&hub.serving), Some(&authorities), late).unwrap();
         let error = handshake(&client, &server, "169.254.2.1").unwrap_err();

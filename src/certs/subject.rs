@@ -48,7 +48,9 @@ impl Subject {
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CN={}", self.common_name.as_deref().unwrap_or(""))?;
-        self.organizations.iter().try_for_each(|name| write!(f, ",O={name}"))
+        self.organizations
+            .iter()
+            .try_for_each(|name| write!(f, ",O={name}"))
     }
 }
 
@@ -60,7 +62,9 @@ fn text(value: Value<'_>) -> Result<String, CertificateError> {
     }
     let wrong = || CertificateError::SubjectText;
     let text = match value.tag {
-        der::UTF8_STRING => std::str::from_utf8(value.content).map_err(|_| wrong())?.to_owned(),
+        der::UTF8_STRING => std::str::from_utf8(value.content)
+            .map_err(|_| wrong())?
+            .to_owned(),
         // All of them ASCII here: T.61's other letters mean different things to different readers.
         der::PRINTABLE_STRING | der::IA5_STRING | der::NUMERIC_STRING | der::TELETEX_STRING
             if value.content.is_ascii() =>
@@ -110,7 +114,10 @@ mod tests {
 
     /// One inner list for each SET.
     fn name(parts: &[&[Vec<u8>]]) -> Vec<u8> {
-        let sets: Vec<u8> = parts.iter().flat_map(|part| wrap(der::SET, &part.concat())).collect();
+        let sets: Vec<u8> = parts
+            .iter()
+            .flat_map(|part| wrap(der::SET, &part.concat()))
+            .collect();
         wrap(der::SEQUENCE, &sets)
     }
 
@@ -130,7 +137,10 @@ mod tests {
     fn users_and_groups() {
         check(&name(&[]), Ok((None, &[])));
         check(
-            &name(&[&[utf8(O, "system:nodes")], &[utf8(CN, "system:node:edge-1")]]),
+            &name(&[
+                &[utf8(O, "system:nodes")],
+                &[utf8(CN, "system:node:edge-1")],
+            ]),
             Ok((Some("system:node:edge-1"), &["system:nodes"])),
         );
         // Several attributes in one SET, several names of one kind.
@@ -142,7 +152,10 @@ mod tests {
             ]),
             Ok((Some("two"), &["b", "a", "c"])),
         );
-        check(&name(&[&[utf8(CN, "one")], &[utf8(CN, "")]]), Ok((None, &[])));
+        check(
+            &name(&[&[utf8(CN, "one")], &[utf8(CN, "")]]),
+            Ok((None, &[])),
+        );
     }
 
     #[test]
@@ -153,7 +166,10 @@ mod tests {
             der::NUMERIC_STRING,
             der::TELETEX_STRING,
         ] {
-            check(&name(&[&[attribute(CN, tag, b"12")]]), Ok((Some("12"), &[])));
+            check(
+                &name(&[&[attribute(CN, tag, b"12")]]),
+                Ok((Some("12"), &[])),
+            );
             check(
                 &name(&[&[attribute(CN, tag, b"\xe9")]]),
                 Err(CertificateError::SubjectText),
@@ -179,7 +195,10 @@ mod tests {
             Err(CertificateError::SubjectText),
         );
         check(
-            &name(&[&[attribute(OU, der::OCTET_STRING, b"\xff\0")], &[utf8(CN, "x")]]),
+            &name(&[
+                &[attribute(OU, der::OCTET_STRING, b"\xff\0")],
+                &[utf8(CN, "x")],
+            ]),
             Ok((Some("x"), &[])),
         );
     }
@@ -187,8 +206,14 @@ mod tests {
     #[test]
     fn what_could_be_mistaken_is_refused() {
         for bad in ["admin\0.example", "a\nb", "a\u{7f}", "a\u{85}"] {
-            check(&name(&[&[utf8(CN, bad)]]), Err(CertificateError::SubjectText));
-            check(&name(&[&[utf8(O, bad)]]), Err(CertificateError::SubjectText));
+            check(
+                &name(&[&[utf8(CN, bad)]]),
+                Err(CertificateError::SubjectText),
+            );
+            check(
+                &name(&[&[utf8(O, bad)]]),
+                Err(CertificateError::SubjectText),
+            );
         }
     }
 
@@ -222,6 +247,9 @@ mod tests {
                 let _ = Subject::read(&bad);
             }
         }
-        check(&[good.clone(), vec![0]].concat(), Err(CertificateError::Malformed));
+        check(
+            &[good.clone(), vec![0]].concat(),
+            Err(CertificateError::Malformed),
+        );
     }
 }

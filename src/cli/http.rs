@@ -29,7 +29,12 @@ pub(super) enum HttpError {
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            HttpError::Io(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            HttpError::Io(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) =>
+            {
                 f.write_str("it did not answer in time")
             }
             HttpError::Io(e) => e.fmt(f),
@@ -82,7 +87,11 @@ impl Write for Timed {
 }
 
 /// Asks for `path` and reads the whole answer, bounded by [`CLI_REPLY_BYTES_MAX`].
-pub(super) fn get(stream: &mut (impl Read + Write), authority: &str, path: &str) -> Result<Reply, HttpError> {
+pub(super) fn get(
+    stream: &mut (impl Read + Write),
+    authority: &str,
+    path: &str,
+) -> Result<Reply, HttpError> {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: edge-hub/{}\r\nAccept: application/json\r\nConnection: close\r\n\r\n",
         env!("CARGO_PKG_VERSION")
@@ -93,7 +102,9 @@ pub(super) fn get(stream: &mut (impl Read + Write), authority: &str, path: &str)
         .map_err(HttpError::Io)?;
     let mut bytes = Vec::new();
     // The connection is closed after the answer, as asked; one byte more than allowed tells too long from just right.
-    let end = stream.take(CLI_REPLY_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
+    let end = stream
+        .take(CLI_REPLY_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes);
     if bytes.len() > CLI_REPLY_BYTES_MAX {
         return Err(HttpError::TooLarge);
     }
@@ -114,7 +125,10 @@ fn parse(bytes: &[u8]) -> Result<Reply, HttpError> {
         Err(_) => return Err(HttpError::NotHttp),
     };
     let header = |name: &str| {
-        let found = head.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name))?;
+        let found = head
+            .headers
+            .iter()
+            .find(|h| h.name.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(found.value).ok()
     };
     let rest = bytes.get(body_at..).unwrap_or_default();
@@ -167,7 +181,10 @@ mod tests {
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nh\r\n1;x=y\r\ni\r\n0\r\n\r\n",
                 Some("hi"),
             ),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nh\r\n", None),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nh\r\n",
+                None,
+            ),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nh\r\n",
                 None,

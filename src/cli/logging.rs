@@ -19,7 +19,9 @@ pub fn set(filter: &str) {
     match RUNNING.get() {
         Some(running) => {
             // A panic while writing a line leaves nothing broken in there.
-            *running.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = logger;
+            *running
+                .write()
+                .unwrap_or_else(|poisoned| poisoned.into_inner()) = logger;
         }
         None => {
             // Both fail only where somebody else in this process has set a log before, as tests do.
@@ -48,9 +50,13 @@ impl Log for Switch {
 }
 
 fn with<T>(use_it: impl FnOnce(&Logger) -> T) -> Option<T> {
-    RUNNING
-        .get()
-        .map(|running| use_it(&running.read().unwrap_or_else(|poisoned| poisoned.into_inner())))
+    RUNNING.get().map(|running| {
+        use_it(
+            &running
+                .read()
+                .unwrap_or_else(|poisoned| poisoned.into_inner()),
+        )
+    })
 }
 
 fn build(filter: &str) -> Logger {
@@ -62,7 +68,11 @@ fn build(filter: &str) -> Logger {
     let mut builder = Builder::new();
     builder.parse_filters(&filter).target(Target::Stderr);
     builder.format(move |out, record| {
-        let line = form.line(record.level(), &record.args().to_string(), SystemTime::now());
+        let line = form.line(
+            record.level(),
+            &record.args().to_string(),
+            SystemTime::now(),
+        );
         writeln!(out, "{line}")
     });
     builder.build()
@@ -86,7 +96,8 @@ impl Form {
         }
         let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
         // Where stderr leads: the link is followed to the open file itself, socket or not.
-        let stderr = std::fs::metadata("/proc/self/fd/2").map(|meta| format!("{}:{}", meta.st_dev(), meta.st_ino()));
+        let stderr = std::fs::metadata("/proc/self/fd/2")
+            .map(|meta| format!("{}:{}", meta.st_dev(), meta.st_ino()));
         // Inherited through a redirection the variable is still set; only the numbers tell (systemd.exec(5)).
         if stderr.is_ok_and(|stderr| stderr == named) {
             Form::Journal
@@ -101,7 +112,9 @@ impl Form {
             Form::Journal => format!("<{}>{message}", priority(level)),
             Form::Plain => format!("{level} {message}"),
             Form::Terminal => {
-                let secs = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+                let secs = now
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0, |since| since.as_secs());
                 format!("{} {level} {message}", utc::time(secs))
             }
         }
@@ -127,7 +140,9 @@ pub fn one_line(message: &str) -> String {
                 break;
             }
             // Besides line ends and escapes: what turns the direction of text or ends a line in some viewers.
-            c if c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+            c if c.is_control()
+                || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
                 out.extend(c.escape_default());
             }
             c => out.push(c),

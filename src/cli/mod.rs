@@ -15,7 +15,8 @@ use argh::FromArgs;
 use crate::config::{self, Config};
 use crate::error::Exit;
 
-const USAGE: &str = "Usage: edge-hub run|check|status|version [--config FILE]; edge-hub --help tells more";
+const USAGE: &str =
+    "Usage: edge-hub run|check|status|version [--config FILE]; edge-hub --help tells more";
 
 /// Keeps a Kubernetes node at the edge working while its API server is out of reach.
 #[derive(FromArgs)]
@@ -143,7 +144,10 @@ fn serve(path: PathBuf) -> Exit {
 
 fn load(path: &Path) -> Result<Config, Exit> {
     Config::load(path).map_err(|error| {
-        error.lines().iter().for_each(|line| complain(&logging::one_line(line)));
+        error
+            .lines()
+            .iter()
+            .for_each(|line| complain(&logging::one_line(line)));
         Exit::Config
     })
 }

@@ -34,7 +34,9 @@ pub(super) fn status(config: &Path, json: bool) -> Exit {
 
 fn not_running(at: SocketAddr, why: &str) -> Exit {
     complain(&one_line(&format!("No edge-hub answers at {at}: {why}.")));
-    complain("Is it running (systemctl status edge-hub, /etc/init.d/edge-hub status), with the same --config?");
+    complain(
+        "Is it running (systemctl status edge-hub, /etc/init.d/edge-hub status), with the same --config?",
+    );
     Exit::NotRunning
 }
 
@@ -43,8 +45,12 @@ pub(super) fn fetch(at: SocketAddr) -> Result<String, String> {
     let limit = Duration::from_secs(CLI_REPLY_SECS_MAX);
     let until = Instant::now() + limit;
     let socket = TcpStream::connect_timeout(&at, limit).map_err(|e| e.to_string())?;
-    let reply =
-        http::get(&mut http::Timed::new(socket, until), &at.to_string(), "/status").map_err(|e| e.to_string())?;
+    let reply = http::get(
+        &mut http::Timed::new(socket, until),
+        &at.to_string(),
+        "/status",
+    )
+    .map_err(|e| e.to_string())?;
     if reply.status != 200 {
         return Err(format!("it answered {}", reply.status));
     }
@@ -79,7 +85,9 @@ fn show(s: &Status) -> String {
         word(s.link.state),
         utc::span(s.link.since_secs)
     ));
-    s.servers.iter().for_each(|server| line(server_line(server)));
+    s.servers
+        .iter()
+        .for_each(|server| line(server_line(server)));
     line(format!(
         "store     {}, {} of {}, {} collections, {} objects, {} evicted, {} being filled",
         s.store.kind,
@@ -158,7 +166,12 @@ fn table(collections: &[Collection]) -> Vec<String> {
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(collections.iter().map(row));
     let widths: Vec<usize> = (0..head.len())
-        .map(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0))
+        .map(|i| {
+            rows.iter()
+                .map(|row| row[i].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let padded = |row: &[String; 11]| {
         let cells: Vec<String> = row
@@ -168,7 +181,9 @@ fn table(collections: &[Collection]) -> Vec<String> {
             .collect();
         cells.join("  ").trim_end().to_owned()
     };
-    std::iter::once(String::new()).chain(rows.iter().map(padded)).collect()
+    std::iter::once(String::new())
+        .chain(rows.iter().map(padded))
+        .collect()
 }
 
 fn row(c: &Collection) -> [String; 11] {
@@ -197,7 +212,11 @@ fn size(bytes: u64) -> String {
     match bytes {
         0..1_024 => format!("{bytes} B"),
         1_024..1_048_576 => format!("{}.{} KiB", bytes >> 10, (bytes % 1_024) * 10 / 1_024),
-        _ => format!("{}.{} MiB", bytes >> 20, (bytes % 1_048_576) * 10 / 1_048_576),
+        _ => format!(
+            "{}.{} MiB",
+            bytes >> 20,
+            (bytes % 1_048_576) * 10 / 1_048_576
+        ),
     }
 }
 

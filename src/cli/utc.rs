@@ -34,7 +34,10 @@ pub(super) fn http_date(text: &str) -> Option<i64> {
     let month = parts.next()?;
     let month = MONTHS.iter().position(|name| *name == month)? as i64 + 1;
     let year: i64 = parts.next()?.parse().ok()?;
-    let mut clock = parts.next()?.split(':').map(|part| part.parse::<i64>().ok());
+    let mut clock = parts
+        .next()?
+        .split(':')
+        .map(|part| part.parse::<i64>().ok());
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
     let sane = (1..=31).contains(&day)
         && (1970..=9999).contains(&year)
@@ -84,7 +87,11 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let shifted = (5 * of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     (
         year + era * 400 + i64::from(month <= 2),
         month,

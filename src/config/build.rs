@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::error::{Problems, quoted};
 use super::values::{Host, is_node_name};
 use super::{
-    AgentRule, Config, File, FileIdentity, Identity, Mode, PairFiles, Rim, San, ServerUrl, StoreKind, log_filter,
+    AgentRule, Config, File, FileIdentity, Identity, Mode, PairFiles, Rim, San, ServerUrl,
+    StoreKind, log_filter,
 };
 
 /// Builds the configuration, and notes all that is wrong. `None` only if something was noted.
@@ -15,8 +16,14 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
     let mut look = Look { rim, problems };
     let servers = look.servers(&file.servers);
     let ca_file = look.file("ca_file", &file.ca_file);
-    let client = look.pair(("client_cert", &file.client_cert), ("client_key", &file.client_key));
-    let serving = look.pair(("serving_cert", &file.serving_cert), ("serving_key", &file.serving_key));
+    let client = look.pair(
+        ("client_cert", &file.client_cert),
+        ("client_key", &file.client_key),
+    );
+    let serving = look.pair(
+        ("serving_cert", &file.serving_cert),
+        ("serving_key", &file.serving_key),
+    );
     let client_ca_file = file
         .client_ca_file
         .as_deref()
@@ -31,9 +38,12 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
     );
     let own_addresses = look.own_addresses(file.own_addresses.as_deref().unwrap_or_default());
     let admin_listen = look.one("admin_listen", &file.admin_listen);
-    let extra_sans = look.each("extra_sans", &file.extra_sans, "a DNS name or an address", |text| {
-        San::parse(text).ok_or("this is neither a DNS name nor an address")
-    });
+    let extra_sans = look.each(
+        "extra_sans",
+        &file.extra_sans,
+        "a DNS name or an address",
+        |text| San::parse(text).ok_or("this is neither a DNS name nor an address"),
+    );
     let cache_agents = look.each(
         "cache_agents",
         &file.cache_agents,
@@ -115,9 +125,11 @@ impl Look<'_> {
                     );
                 }
                 Ok(value) => out.push(value),
-                Err(why) => self
-                    .problems
-                    .add(&at, format!("{}: {why}", quoted(text)), &format!("allowed: {allowed}")),
+                Err(why) => self.problems.add(
+                    &at,
+                    format!("{}: {why}", quoted(text)),
+                    &format!("allowed: {allowed}"),
+                ),
             }
         }
         out
@@ -126,7 +138,10 @@ impl Look<'_> {
     fn one(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
         let allowed = "allowed: \"address:port\" with a port from 1 to 65535";
         address(text)
-            .map_err(|why| self.problems.add(key, format!("{}: {why}", quoted(text)), allowed))
+            .map_err(|why| {
+                self.problems
+                    .add(key, format!("{}: {why}", quoted(text)), allowed)
+            })
             .ok()
     }
 
@@ -148,18 +163,26 @@ impl Look<'_> {
         let path = self.path(key, text)?;
         if let Err(why) = (self.rim.look)(&path) {
             let way_out = format!("put it there, or set `{key}` to where it is");
-            self.problems.add(key, format!("{}: {why}", path.display()), &way_out);
+            self.problems
+                .add(key, format!("{}: {why}", path.display()), &way_out);
         }
         Some(path)
     }
 
     /// Both or none.
-    fn pair(&mut self, cert: (&str, &Option<String>), key: (&str, &Option<String>)) -> Option<PairFiles> {
+    fn pair(
+        &mut self,
+        cert: (&str, &Option<String>),
+        key: (&str, &Option<String>),
+    ) -> Option<PairFiles> {
         match (cert.1, key.1) {
             (None, None) => None,
             (Some(c), Some(k)) => {
                 let (cert, key) = (self.file(cert.0, c), self.file(key.0, k));
-                Some(PairFiles { cert: cert?, key: key? })
+                Some(PairFiles {
+                    cert: cert?,
+                    key: key?,
+                })
             }
             (Some(_), None) => self.half(cert.0, key.0),
             (None, Some(_)) => self.half(key.0, cert.0),
@@ -168,7 +191,9 @@ impl Look<'_> {
 
     fn half(&mut self, there: &str, missing: &str) -> Option<PairFiles> {
         if !self.problems.mention(missing) {
-            let way_out = format!("set `{missing}` too (a file that holds both may be named twice), or neither");
+            let way_out = format!(
+                "set `{missing}` too (a file that holds both may be named twice), or neither"
+            );
             self.problems
                 .add(there, format!("it is set and `{missing}` is not"), &way_out);
         }
@@ -176,7 +201,10 @@ impl Look<'_> {
     }
 
     fn identities(&mut self, file: &File) -> Vec<Identity> {
-        if !file.identities.is_empty() && file.client_ca_file.is_none() && !self.problems.mention("client_ca_file") {
+        if !file.identities.is_empty()
+            && file.client_ca_file.is_none()
+            && !self.problems.mention("client_ca_file")
+        {
             let what = "nobody can be recognised without `client_ca_file`";
             self.problems.add(
                 "identities",
@@ -187,7 +215,10 @@ impl Look<'_> {
         let mut out: Vec<Identity> = Vec::new();
         for (i, entry) in file.identities.iter().enumerate() {
             if let Some(identity) = self.identity(&format!("identities[{i}]"), entry) {
-                if out.iter().any(|other| other.cn == identity.cn && other.o == identity.o) {
+                if out
+                    .iter()
+                    .any(|other| other.cn == identity.cn && other.o == identity.o)
+                {
                     let what = format!("{} is there for the second time", quoted(&identity.cn));
                     self.problems
                         .add(&format!("identities[{i}].cn"), what, "each caller once");
@@ -200,9 +231,13 @@ impl Look<'_> {
 
     fn identity(&mut self, at: &str, entry: &FileIdentity) -> Option<Identity> {
         for (name, value) in [("cn", Some(&entry.cn)), ("o", entry.o.as_ref())] {
-            if value.is_some_and(|value| value.trim().is_empty() || value.contains(char::is_control)) {
-                let way_out = "allowed: what stands in the certificate's subject, such as system:node:NAME";
-                self.problems.add(&format!("{at}.{name}"), "this is no name", way_out);
+            if value
+                .is_some_and(|value| value.trim().is_empty() || value.contains(char::is_control))
+            {
+                let way_out =
+                    "allowed: what stands in the certificate's subject, such as system:node:NAME";
+                self.problems
+                    .add(&format!("{at}.{name}"), "this is no name", way_out);
             }
         }
         let cert = self.file(&format!("{at}.cert"), &entry.cert);
@@ -210,7 +245,10 @@ impl Look<'_> {
         Some(Identity {
             cn: entry.cn.clone(),
             o: entry.o.clone(),
-            pair: PairFiles { cert: cert?, key: key? },
+            pair: PairFiles {
+                cert: cert?,
+                key: key?,
+            },
         })
     }
 
@@ -231,7 +269,8 @@ impl Look<'_> {
                 );
             }
             Some(name) => {
-                let way_out = "allowed: lower-case letters, digits, - and . as under `kubectl get nodes`";
+                let way_out =
+                    "allowed: lower-case letters, digits, - and . as under `kubectl get nodes`";
                 self.problems.add(
                     "node_name",
                     format!("{} cannot be a node's name", quoted(&name)),
@@ -240,8 +279,11 @@ impl Look<'_> {
             }
             None => {
                 let way_out = "set `node_name` to the name under `kubectl get nodes`";
-                self.problems
-                    .add("node_name", "it is not set, and the machine has no host name", way_out);
+                self.problems.add(
+                    "node_name",
+                    "it is not set, and the machine has no host name",
+                    way_out,
+                );
             }
         }
         None
@@ -256,7 +298,9 @@ impl Look<'_> {
                 Ok(ip) if ip.is_unspecified() || ip.is_multicast() => Err("no device can have it"),
                 Ok(ip) if ip.is_loopback() => Err("every machine has it already"),
                 Ok(ip) => Ok(ip),
-                Err(_) if text.contains('/') => Err("without the prefix length; the hub takes /32 and /128"),
+                Err(_) if text.contains('/') => {
+                    Err("without the prefix length; the hub takes /32 and /128")
+                }
                 Err(_) => Err("this is no address"),
             },
         )
@@ -284,7 +328,8 @@ impl Look<'_> {
         let Some(a) = admin else { return };
         if let Some(b) = listen.iter().find(|b| collide(&a, b)) {
             let what = format!("{a} is also in `listen` ({b})");
-            self.problems.add("admin_listen", what, "give it another port");
+            self.problems
+                .add("admin_listen", what, "give it another port");
         }
     }
 
@@ -295,10 +340,15 @@ impl Look<'_> {
             let port = listen
                 .iter()
                 .any(|at| at.port() == server.port && (at.ip() == ip || at.ip().is_unspecified()));
-            if port && (ip.is_loopback() || own.contains(&ip) || listen.iter().any(|at| at.ip() == ip)) {
+            if port
+                && (ip.is_loopback() || own.contains(&ip) || listen.iter().any(|at| at.ip() == ip))
+            {
                 let what = format!("{server} is the hub itself");
-                self.problems
-                    .add(&format!("servers[{i}]"), what, "name the API server of the cluster");
+                self.problems.add(
+                    &format!("servers[{i}]"),
+                    what,
+                    "name the API server of the cluster",
+                );
             }
         }
     }
@@ -308,9 +358,14 @@ impl Look<'_> {
         if min > max {
             // The place shown is that of the key which somebody wrote.
             let by_default = min == File::default().probe_min_ms;
-            let key = if by_default { "probe_max_ms" } else { "probe_min_ms" };
+            let key = if by_default {
+                "probe_max_ms"
+            } else {
+                "probe_min_ms"
+            };
             let what = format!("probe_min_ms is {min} and probe_max_ms is {max}");
-            self.problems.add(key, what, "the least wait is not above the longest");
+            self.problems
+                .add(key, what, "the least wait is not above the longest");
         }
     }
 
@@ -328,9 +383,13 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
         Ok(at) if at.port() == 0 => Err("port 0 would be another one at each start"),
         Ok(at) if at.ip().is_multicast() => Err("nobody can listen there"),
         Ok(at) => Ok(at),
-        Err(_) if text.parse::<IpAddr>().is_ok() => Err("the port is missing (an IPv6 address stands in brackets)"),
+        Err(_) if text.parse::<IpAddr>().is_ok() => {
+            Err("the port is missing (an IPv6 address stands in brackets)")
+        }
         Err(_) if text.contains("://") => Err("without https://"),
-        Err(_) if text.starts_with(':') => Err("the address is missing; 0.0.0.0 and [::] are all of them"),
+        Err(_) if text.starts_with(':') => {
+            Err("the address is missing; 0.0.0.0 and [::] are all of them")
+        }
         Err(_) => Err("this is no address with a port; names are not looked up here"),
     }
 }

@@ -114,7 +114,9 @@ impl ConfigError {
             .nth(line.saturating_sub(1))
             .and_then(|line| line.as_bytes().get(column.saturating_sub(1)));
         let hint = match at {
-            _ if text.trim().is_empty() => "the file is empty; the least is {\"servers\": [\"https://host:6443\"]}",
+            _ if text.trim().is_empty() => {
+                "the file is empty; the least is {\"servers\": [\"https://host:6443\"]}"
+            }
             Some(b'/' | b'#') => "JSON has no comments; take them out",
             Some(b'\'') => "JSON has only double quotes",
             _ if said.contains("trailing comma") => "take out the comma before it",
@@ -161,7 +163,13 @@ impl Problems {
 
     /// Notes something about the key of that path.
     pub(super) fn add(&mut self, key: &str, what: impl Into<String>, way_out: &str) {
-        self.push(steps(key), None, key.to_owned(), what.into(), way_out.to_owned());
+        self.push(
+            steps(key),
+            None,
+            key.to_owned(),
+            what.into(),
+            way_out.to_owned(),
+        );
     }
 
     pub(super) fn add_at(&mut self, (steps, at): &(Vec<Step>, usize), what: &str, way_out: &str) {
@@ -188,7 +196,13 @@ impl Problems {
         );
     }
 
-    pub(super) fn not_among(&mut self, key: &str, text: &str, allowed: &str, nearest: Option<&str>) {
+    pub(super) fn not_among(
+        &mut self,
+        key: &str,
+        text: &str,
+        allowed: &str,
+        nearest: Option<&str>,
+    ) {
         let meant = nearest
             .map(|word| format!("; did you mean {word:?}?"))
             .unwrap_or_default();
@@ -202,15 +216,26 @@ impl Problems {
     /// Whether something is known to be wrong with this key or within it.
     pub(super) fn mention(&self, key: &str) -> bool {
         let first = Step::Key(key.to_owned());
-        self.found.iter().any(|(steps, ..)| steps.first() == Some(&first))
+        self.found
+            .iter()
+            .any(|(steps, ..)| steps.first() == Some(&first))
     }
 
     /// The configuration if nothing was found; else all that was, with its places in the text.
-    pub(super) fn finish(mut self, text: &str, path: &Path, config: Option<Config>) -> Result<Config, ConfigError> {
+    pub(super) fn finish(
+        mut self,
+        text: &str,
+        path: &Path,
+        config: Option<Config>,
+    ) -> Result<Config, ConfigError> {
         if self.found.is_empty() {
             match config {
                 Some(config) => return Ok(config),
-                None => self.add("", "it could not be understood", "see the table of keys in the README"),
+                None => self.add(
+                    "",
+                    "it could not be understood",
+                    "see the table of keys in the README",
+                ),
             }
         }
         let places = Places::scan(text);
@@ -227,7 +252,14 @@ impl Problems {
         })
     }
 
-    fn push(&mut self, steps: Vec<Step>, at: Option<usize>, key: String, what: String, way_out: String) {
+    fn push(
+        &mut self,
+        steps: Vec<Step>,
+        at: Option<usize>,
+        key: String,
+        what: String,
+        way_out: String,
+    ) {
         if self.found.len() < CONFIG_PROBLEMS_MAX {
             self.found.push((
                 steps,
@@ -279,7 +311,11 @@ pub(super) fn text_of<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str, Confi
     }
     let bytes = bytes.strip_prefix(&[0xef, 0xbb, 0xbf]).unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|e| {
-        let line = bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+        let line = bytes[..e.valid_up_to()]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count()
+            + 1;
         encoding(format!("line {line} holds a byte that is not UTF-8"))
     })
 }

@@ -110,16 +110,18 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<(File, Problems), ConfigE
             "each key once; take one of the two out",
         );
     }
-    map.retain(|name, value| match KEYS.iter().find(|key| key.name == name) {
-        None => {
-            problems.unknown(
-                &[Step::Key(name.clone())],
-                nearest(name, KEYS.iter().map(|key| key.name)),
-            );
-            false
-        }
-        Some(key) => fits(name, &key.kind, value, &mut problems),
-    });
+    map.retain(
+        |name, value| match KEYS.iter().find(|key| key.name == name) {
+            None => {
+                problems.unknown(
+                    &[Step::Key(name.clone())],
+                    nearest(name, KEYS.iter().map(|key| key.name)),
+                );
+                false
+            }
+            Some(key) => fits(name, &key.kind, value, &mut problems),
+        },
+    );
     // What remains has the right shape; should the table and the struct ever differ, serde has the last word.
     let file = serde_json::from_value(Value::Object(map)).unwrap_or_else(|e| {
         problems.add("", e.to_string(), "see the table of keys in the README");
@@ -131,25 +133,35 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<(File, Problems), ConfigE
 fn fits(name: &str, kind: &Kind, value: &mut Value, problems: &mut Problems) -> bool {
     match (kind, &mut *value) {
         (Kind::MaybePath | Kind::MaybeText | Kind::MaybeAddresses, Value::Null) => true,
-        (Kind::Text | Kind::MaybeText | Kind::Path | Kind::MaybePath | Kind::Address, Value::String(_)) => true,
+        (
+            Kind::Text | Kind::MaybeText | Kind::Path | Kind::MaybePath | Kind::Address,
+            Value::String(_),
+        ) => true,
         (Kind::Choice(words), Value::String(text)) if words.contains(&text.as_str()) => true,
         (Kind::Choice(words), Value::String(text)) => {
             let hint = nearest(text, words.iter().copied());
             problems.not_among(name, text, &kind.allowed(), hint);
             false
         }
-        (Kind::Number { min, max }, Value::Number(n)) => in_range(name, n.as_u64(), *min, *max, kind, value, problems),
-        (Kind::Bytes { min, max }, Value::Number(n)) => in_range(name, n.as_u64(), *min, *max, kind, value, problems),
+        (Kind::Number { min, max }, Value::Number(n)) => {
+            in_range(name, n.as_u64(), *min, *max, kind, value, problems)
+        }
+        (Kind::Bytes { min, max }, Value::Number(n)) => {
+            in_range(name, n.as_u64(), *min, *max, kind, value, problems)
+        }
         (Kind::Bytes { min, max }, Value::String(text)) => {
             let bytes = byte_count(text);
             let fit = in_range(name, bytes, *min, *max, kind, value, problems);
             *value = bytes.map_or(Value::Null, Value::from);
             fit
         }
-        (Kind::Texts { max } | Kind::Servers { max } | Kind::Addresses { max }, Value::Array(list)) => {
-            texts(name, list, *max, problems)
+        (
+            Kind::Texts { max } | Kind::Servers { max } | Kind::Addresses { max },
+            Value::Array(list),
+        ) => texts(name, list, *max, problems),
+        (Kind::MaybeAddresses, Value::Array(list)) => {
+            texts(name, list, crate::limits::OWN_ADDRESSES_MAX, problems)
         }
-        (Kind::MaybeAddresses, Value::Array(list)) => texts(name, list, crate::limits::OWN_ADDRESSES_MAX, problems),
         (Kind::Identities { max }, Value::Array(list)) => {
             few(name, list.len(), *max, problems) && identities(name, list, problems)
         }
@@ -179,8 +191,17 @@ fn in_range(
 
 fn texts(name: &str, list: &[Value], max: usize, problems: &mut Problems) -> bool {
     let mut fit = few(name, list.len(), max, problems);
-    for (i, value) in list.iter().enumerate().filter(|(_, value)| !value.is_string()) {
-        fit = wrong_type(&format!("{name}[{i}]"), value, "a string in \"quotes\"", problems);
+    for (i, value) in list
+        .iter()
+        .enumerate()
+        .filter(|(_, value)| !value.is_string())
+    {
+        fit = wrong_type(
+            &format!("{name}[{i}]"),
+            value,
+            "a string in \"quotes\"",
+            problems,
+        );
     }
     fit
 }
@@ -213,13 +234,24 @@ fn identities(name: &str, list: &[Value], problems: &mut Problems) -> bool {
             let known = IDENTITY_KEYS.iter().find(|k| k.name == key);
             match (known, value) {
                 (None, _) => {
-                    let steps = [Step::Key(name.to_owned()), Step::Index(i), Step::Key(key.clone())];
+                    let steps = [
+                        Step::Key(name.to_owned()),
+                        Step::Index(i),
+                        Step::Key(key.clone()),
+                    ];
                     problems.unknown(&steps, nearest(key, IDENTITY_KEYS.iter().map(|k| k.name)));
                     fit = false;
                 }
                 (Some(_), Value::String(_)) => {}
                 (Some(k), Value::Null) if !k.required => {}
-                (Some(_), _) => fit = wrong_type(&format!("{at}.{key}"), value, "a string in \"quotes\"", problems),
+                (Some(_), _) => {
+                    fit = wrong_type(
+                        &format!("{at}.{key}"),
+                        value,
+                        "a string in \"quotes\"",
+                        problems,
+                    )
+                }
             }
         }
         for key in IDENTITY_KEYS

@@ -3,7 +3,8 @@
 
 use super::Config;
 use crate::limits::{
-    CACHE_BYTES_MAX, CACHE_BYTES_MIN, CONFIG_LIST_MAX, CONNECTIONS_MAX, CONNECTIONS_MIN, OWN_ADDRESSES_MAX,
+    CACHE_BYTES_MAX, CACHE_BYTES_MIN, CONFIG_LIST_MAX, CONNECTIONS_MAX, CONNECTIONS_MIN,
+    OWN_ADDRESSES_MAX,
 };
 
 /// What a key's value may be.
@@ -167,7 +168,9 @@ macro_rules! keys {
     };
 }
 
-const LIST: Kind = Kind::Texts { max: CONFIG_LIST_MAX };
+const LIST: Kind = Kind::Texts {
+    max: CONFIG_LIST_MAX,
+};
 
 /// Every key, in the order of the README.
 #[rustfmt::skip]
@@ -273,7 +276,11 @@ mod tests {
             ("colour", None),
             (&"x".repeat(100), None),
         ] {
-            assert_eq!(nearest(name, KEYS.iter().map(|key| key.name)), want, "{name}");
+            assert_eq!(
+                nearest(name, KEYS.iter().map(|key| key.name)),
+                want,
+                "{name}"
+            );
         }
     }
 

@@ -17,7 +17,9 @@ use std::time::Duration;
 pub use error::{ConfigError, Problem};
 pub use file::{File, FileIdentity};
 pub use keys::{IDENTITY_KEYS, KEYS, Key, Kind, Reload, changed, known, nearest, needs_restart};
-pub use values::{AgentRule, Host, Identity, Mode, PairFiles, San, ServerUrl, StoreKind, log_filter};
+pub use values::{
+    AgentRule, Host, Identity, Mode, PairFiles, San, ServerUrl, StoreKind, log_filter,
+};
 
 use crate::limits::CONFIG_BYTES_MAX;
 
@@ -147,7 +149,9 @@ fn look(path: &Path) -> Result<(), String> {
 fn in_words(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "it may not be read by the user that runs edge-hub".to_owned(),
+        std::io::ErrorKind::PermissionDenied => {
+            "it may not be read by the user that runs edge-hub".to_owned()
+        }
         _ => format!("it cannot be read ({error})"),
     }
 }
@@ -168,7 +172,8 @@ pub fn admin_listen(path: &Path) -> SocketAddr {
     let default = SocketAddr::from(([127, 0, 0, 1], 10267));
     let named = || {
         let bytes = read(path).ok()?;
-        let value: serde_json::Value = serde_json::from_str(error::text_of(&bytes, path).ok()?).ok()?;
+        let value: serde_json::Value =
+            serde_json::from_str(error::text_of(&bytes, path).ok()?).ok()?;
         value.get("admin_listen")?.as_str()?.parse().ok()
     };
     named().unwrap_or(default)

@@ -38,7 +38,9 @@ impl Places {
         };
         // The list grows only by what the text holds, and the text is bounded.
         let _ = scan.value(0, 0);
-        Places { places: scan.places }
+        Places {
+            places: scan.places,
+        }
     }
 
     /// Where the value at the end of the steps stands, or the nearest around it.
@@ -182,7 +184,11 @@ impl Scan<'_> {
     }
 
     fn blank(&mut self) {
-        while self.bytes.get(self.at).is_some_and(|b| b" \t\r\n".contains(b)) {
+        while self
+            .bytes
+            .get(self.at)
+            .is_some_and(|b| b" \t\r\n".contains(b))
+        {
             self.at += 1;
         }
     }

@@ -113,12 +113,16 @@ fn split_port(text: &str) -> Result<(&str, &str), &'static str> {
     const MISSING: &str = "the port is missing (an API server is mostly at 6443 or 443)";
     match text.strip_prefix('[') {
         Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or("the ] after the IPv6 address is missing")?;
+            let (host, rest) = rest
+                .split_once(']')
+                .ok_or("the ] after the IPv6 address is missing")?;
             host.parse::<Ipv6Addr>()
                 .map_err(|_| "between [ and ] is no IPv6 address")?;
             Ok((host, rest.strip_prefix(':').ok_or(MISSING)?))
         }
-        None if text.parse::<Ipv6Addr>().is_ok() => Err("an IPv6 address stands in brackets: https://[fd00::1]:6443"),
+        None if text.parse::<Ipv6Addr>().is_ok() => {
+            Err("an IPv6 address stands in brackets: https://[fd00::1]:6443")
+        }
         None => text.rsplit_once(':').ok_or(MISSING),
     }
 }
@@ -217,7 +221,8 @@ impl AgentRule {
         if name.contains('*') {
             return Err("`*` stands alone and means everybody; it is no pattern");
         }
-        if !name.bytes().all(|b| b.is_ascii_graphic() || b == b' ') || name.len() > crate::limits::AGENT_NAME_BYTES_MAX
+        if !name.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
+            || name.len() > crate::limits::AGENT_NAME_BYTES_MAX
         {
             return Err("a name is printable ASCII of 128 bytes at most");
         }
@@ -234,7 +239,9 @@ impl AgentRule {
 pub fn log_filter(text: &str) -> bool {
     let level = |word: &str| word.parse::<log::LevelFilter>().is_ok();
     let part = |part: &str| match part.trim().split_once('=') {
-        Some((module, word)) => !module.is_empty() && !module.contains(char::is_whitespace) && level(word),
+        Some((module, word)) => {
+            !module.is_empty() && !module.contains(char::is_whitespace) && level(word)
+        }
         None => level(part.trim()),
     };
     text.split(',').all(part)

@@ -72,7 +72,8 @@ impl Link {
 
     /// Returns once the link is up; at once if it is.
     pub async fn became_up(&self) {
-        self.wait(|state| matches!(state, LinkState::Up { .. })).await;
+        self.wait(|state| matches!(state, LinkState::Up { .. }))
+            .await;
     }
 
     /// Returns once the link is down; at once if it is.
@@ -90,7 +91,10 @@ impl Link {
 
     /// Whether requests may be sent to that server.
     pub fn usable(&self, index: usize) -> bool {
-        self.servers.borrow().get(index).is_some_and(|slot| slot.state.usable())
+        self.servers
+            .borrow()
+            .get(index)
+            .is_some_and(|slot| slot.state.usable())
     }
 
     /// Tells what happened to a server. Changes are logged here, once.
@@ -119,12 +123,18 @@ impl Link {
 
     /// Makes every prober try now: a route or a network came up.
     pub fn prod(&self) {
-        self.servers.borrow().iter().for_each(|slot| slot.prod.notify_one());
+        self.servers
+            .borrow()
+            .iter()
+            .for_each(|slot| slot.prod.notify_one());
     }
 
     /// What the prober of that server waits for between probes.
     pub(crate) fn prodded(&self, index: usize) -> Option<Rc<Notify>> {
-        self.servers.borrow().get(index).map(|slot| slot.prod.clone())
+        self.servers
+            .borrow()
+            .get(index)
+            .map(|slot| slot.prod.clone())
     }
 
     async fn wait(&self, wanted: impl FnMut(&LinkState) -> bool) {
@@ -162,20 +172,30 @@ impl Link {
         let (start, lines) = if fresh { (now, 0) } else { (start, lines) };
         self.log_window.set((start, lines.saturating_add(1)));
         if lines == LINK_LOG_BURST {
-            log::warn!("api server keeps changing state; further changes are not logged for {LINK_LOG_WINDOW_SECS} s");
+            log::warn!(
+                "api server keeps changing state; further changes are not logged for {LINK_LOG_WINDOW_SECS} s"
+            );
         }
         lines < LINK_LOG_BURST
     }
 }
 
 /// The link that these servers make up, given what it was.
-fn overall<'a>(servers: impl Iterator<Item = &'a ServerState>, was: &LinkState, now: Instant) -> LinkState {
+fn overall<'a>(
+    servers: impl Iterator<Item = &'a ServerState>,
+    was: &LinkState,
+    now: Instant,
+) -> LinkState {
     let mut lost: Option<(Instant, &Reason)> = None;
     let mut unknown = false;
     for server in servers {
         match server {
             ServerState::Up { .. } | ServerState::Doubted { .. } => {
-                let since = if let LinkState::Up { since } = was { *since } else { now };
+                let since = if let LinkState::Up { since } = was {
+                    *since
+                } else {
+                    now
+                };
                 return LinkState::Up { since };
             }
             ServerState::Unknown => unknown = true,
@@ -212,7 +232,10 @@ mod tests {
         assert!(matches!(link.state(), LinkState::Up { .. }));
         assert!(!link.usable(0) && link.usable(1));
         link.feed(1, Input::Broken(Reason::Reset("gone".into())));
-        assert!(matches!(link.state(), LinkState::Up { .. }), "doubt is not an outage");
+        assert!(
+            matches!(link.state(), LinkState::Up { .. }),
+            "doubt is not an outage"
+        );
         link.feed(1, Input::Failed(Reason::TimedOut));
         assert!(matches!(
             link.state(),

@@ -80,7 +80,9 @@ impl ServerState {
     pub fn step(self, input: Input, now: Instant) -> (Option<Output>, ServerState) {
         use ServerState::*;
         match (self, input) {
-            (Unknown, Input::Answered) | (Down { .. }, Input::Answered) => (Some(Output::CameUp), Up { since: now }),
+            (Unknown, Input::Answered) | (Down { .. }, Input::Answered) => {
+                (Some(Output::CameUp), Up { since: now })
+            }
             (Up { since } | Doubted { since }, Input::Answered) => (None, Up { since }),
             (Up { since }, Input::Broken(_)) => (Some(Output::ProbeNow), Doubted { since }),
             (Unknown, Input::Broken(_)) => (Some(Output::ProbeNow), Unknown),
@@ -131,7 +133,12 @@ mod tests {
                 down_now(Reason::Refused),
             ),
             (up(), Input::Answered, None, up()),
-            (up(), Input::Broken(reset()), Some(Output::ProbeNow), doubted()),
+            (
+                up(),
+                Input::Broken(reset()),
+                Some(Output::ProbeNow),
+                doubted(),
+            ),
             (
                 up(),
                 Input::Failed(Reason::PingLost),

@@ -57,14 +57,16 @@ impl Gunzip {
                     }
                 }
                 State::Data => {
-                    let result = inflate(&mut self.inflater, input, &mut self.out[..], MZFlush::None);
+                    let result =
+                        inflate(&mut self.inflater, input, &mut self.out[..], MZFlush::None);
                     input = &input[result.bytes_consumed..];
                     if result.bytes_written > 0 {
                         sink(&self.out[..result.bytes_written])?;
                     }
                     match result.status {
                         Ok(MZStatus::StreamEnd) => self.state = State::Trailer(8),
-                        Ok(_) | Err(MZError::Buf) if result.bytes_consumed + result.bytes_written > 0 => {}
+                        Ok(_) | Err(MZError::Buf)
+                            if result.bytes_consumed + result.bytes_written > 0 => {}
                         Ok(_) | Err(MZError::Buf) => return Ok(()),
                         Err(_) => return Err(Malformed::Syntax),
                     }
@@ -106,7 +108,10 @@ fn header_is_complete(header: &[u8]) -> Result<bool, Malformed> {
     }
     for flag in [8, 16] {
         if flags & flag != 0 {
-            let Some(end) = header.get(at..).and_then(|rest| rest.iter().position(|b| *b == 0)) else {
+            let Some(end) = header
+                .get(at..)
+                .and_then(|rest| rest.iter().position(|b| *b == 0))
+            else {
                 return Ok(false);
             };
             at += end + 1;
@@ -141,16 +146,28 @@ mod tests {
                 gunzip.feed(piece, &mut sink).unwrap();
             }
             assert!(gunzip.is_complete(), "pieces of {size}");
-            assert!(got == want, "pieces of {size}: {} of {} bytes", got.len(), want.len());
+            assert!(
+                got == want,
+                "pieces of {size}: {} of {} bytes",
+                got.len(),
+                want.len()
+            );
         }
     }
 
     #[test]
     fn members() {
-        let long: Vec<u8> = (0..300_000u32).flat_map(|n| (n / 7).to_string().into_bytes()).collect();
+        let long: Vec<u8> = (0..300_000u32)
+            .flat_map(|n| (n / 7).to_string().into_bytes())
+            .collect();
         check(&gzip(&long, 0, b""), &long);
         check(
-            &[gzip(b"one", 0, b""), gzip(b"", 0, b""), gzip(b"two", 0, b"")].concat(),
+            &[
+                gzip(b"one", 0, b""),
+                gzip(b"", 0, b""),
+                gzip(b"two", 0, b""),
+            ]
+            .concat(),
             b"onetwo",
         );
         check(
@@ -167,10 +184,17 @@ mod tests {
             let fed = gunzip.feed(&whole[..end], &mut |_| Ok(()));
             assert!(fed.is_err() || !gunzip.is_complete(), "cut at {end}");
         }
-        assert!(Gunzip::default().feed(b"{\"kind\"", &mut |_| Ok(())).is_err());
         assert!(
             Gunzip::default()
-                .feed(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff], &mut |_| Ok(()))
+                .feed(b"{\"kind\"", &mut |_| Ok(()))
+                .is_err()
+        );
+        assert!(
+            Gunzip::default()
+                .feed(
+                    &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff],
+                    &mut |_| Ok(())
+                )
                 .is_err()
         );
     }

@@ -277,7 +277,10 @@ fn unicode_escape(raw: &[u8]) -> Result<(char, usize), Malformed> {
     match (high, low) {
         (0xd800..0xdc00, Some(low @ 0xdc00..0xe000)) => {
             let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-            Ok((char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12))
+            Ok((
+                char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
+                12,
+            ))
         }
         _ => Ok((char::REPLACEMENT_CHARACTER, 6)),
     }
@@ -314,7 +317,11 @@ pub(crate) fn plain_len(bytes: &[u8]) -> usize {
             | (word.wrapping_sub(ONES * 0x20) & !word);
         hits & (ONES * 0x80) == 0
     };
-    let whole = bytes.chunks_exact(WORD).take_while(|word| is_plain(word)).count() * WORD;
+    let whole = bytes
+        .chunks_exact(WORD)
+        .take_while(|word| is_plain(word))
+        .count()
+        * WORD;
     let rest = bytes.get(whole..).unwrap_or_default();
     whole
         + rest
@@ -338,7 +345,14 @@ pub(crate) fn put_string(out: &mut Vec<u8>, text: &str) {
             '\u{2029}' => out.extend_from_slice(b"\\u2029"),
             '\0'..' ' | '<' | '>' | '&' => {
                 let code = c as usize;
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[code >> 4 & 15], HEX[code & 15]]);
+                out.extend_from_slice(&[
+                    b'\\',
+                    b'u',
+                    b'0',
+                    b'0',
+                    HEX[code >> 4 & 15],
+                    HEX[code & 15],
+                ]);
             }
             _ => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
@@ -403,7 +417,12 @@ mod tests {
             b"\xef\xbb\xbf{}",
         ];
         for text in syntax {
-            assert_eq!(skip(text), Err(Malformed::Syntax), "{}", text.escape_ascii());
+            assert_eq!(
+                skip(text),
+                Err(Malformed::Syntax),
+                "{}",
+                text.escape_ascii()
+            );
         }
         let truncated: &[&[u8]] = &[
             b"",
@@ -421,7 +440,12 @@ mod tests {
             b"{\"a\":",
         ];
         for text in truncated {
-            assert_eq!(skip(text), Err(Malformed::Truncated), "{}", text.escape_ascii());
+            assert_eq!(
+                skip(text),
+                Err(Malformed::Truncated),
+                "{}",
+                text.escape_ascii()
+            );
         }
     }
 
@@ -462,7 +486,11 @@ mod tests {
             Err(Malformed::Text)
         );
         assert_eq!(
-            Cursor::new(b"\"\xff\\n\"").text().unwrap().unwrap().decode(),
+            Cursor::new(b"\"\xff\\n\"")
+                .text()
+                .unwrap()
+                .unwrap()
+                .decode(),
             Err(Malformed::Text)
         );
     }
@@ -484,10 +512,16 @@ mod tests {
 
     #[test]
     fn put_string_is_read_back() {
-        let text: String = (0..0x3000).filter_map(char::from_u32).chain(['😀']).collect();
+        let text: String = (0..0x3000)
+            .filter_map(char::from_u32)
+            .chain(['😀'])
+            .collect();
         let mut out = Vec::new();
         put_string(&mut out, &text);
-        assert_eq!(Cursor::new(&out).text().unwrap().unwrap().decode().unwrap(), text);
+        assert_eq!(
+            Cursor::new(&out).text().unwrap().unwrap().decode().unwrap(),
+            text
+        );
         out.clear();
         put_string(&mut out, "a<b>&\"\\\u{1}\u{2028}");
         assert_eq!(out, br#""a\u003cb\u003e\u0026\"\\\u0001\u2028""#);

@@ -156,7 +156,9 @@ impl JsonList {
     /// Whether the head ends in the key `items` and its colon.
     fn is_items(&self) -> bool {
         let mut cursor = Cursor::new(self.head.get(self.key_at..).unwrap_or_default());
-        let is_items = cursor.text().is_ok_and(|key| key.is_some_and(|key| key.is("items")));
+        let is_items = cursor
+            .text()
+            .is_ok_and(|key| key.is_some_and(|key| key.is("items")));
         let colon_at = cursor.token_at();
         let rest = self.head.get(self.key_at + colon_at..).unwrap_or_default();
         is_items && rest.trim_ascii_end() == b":"
@@ -172,7 +174,11 @@ impl JsonList {
         Ok(())
     }
 
-    fn item_bytes(&mut self, chunk: &[u8], item: &mut dyn FnMut(&[u8])) -> Result<usize, Malformed> {
+    fn item_bytes(
+        &mut self,
+        chunk: &[u8],
+        item: &mut dyn FnMut(&[u8]),
+    ) -> Result<usize, Malformed> {
         // Looked at no further than an item may reach, so that cutting the body differently gives no other error.
         let room = self.item_bytes_max - self.held.len();
         let part = chunk.get(..room).unwrap_or(chunk);
@@ -208,7 +214,9 @@ impl JsonList {
             if key.is("kind") {
                 kind = cursor.text()?.map_or(Ok(kind), |text| text.decode())?;
             } else if key.is("apiVersion") {
-                api_version = cursor.text()?.map_or(Ok(api_version), |text| text.decode())?;
+                api_version = cursor
+                    .text()?
+                    .map_or(Ok(api_version), |text| text.decode())?;
             } else if key.is("metadata") && cursor.peek()? == b'{' {
                 fields.read_json(&mut cursor)?;
             } else if key.is("items") {
@@ -417,7 +425,12 @@ impl ProtoList {
         }
     }
 
-    fn length(&mut self, field: Field, len: u64, item: &mut dyn FnMut(&[u8])) -> Result<(), Malformed> {
+    fn length(
+        &mut self,
+        field: Field,
+        len: u64,
+        item: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Malformed> {
         let len_max = match field {
             Field::Raw => {
                 self.raw_seen = true;
@@ -447,7 +460,13 @@ impl ProtoList {
         }
     }
 
-    fn value(&mut self, field: Field, left: usize, part: &[u8], item: &mut dyn FnMut(&[u8])) -> Result<(), Malformed> {
+    fn value(
+        &mut self,
+        field: Field,
+        left: usize,
+        part: &[u8],
+        item: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Malformed> {
         if part.len() < left {
             self.held.extend_from_slice(part);
             self.step = Step::Value(field, left - part.len());
@@ -465,7 +484,12 @@ impl ProtoList {
         Ok(())
     }
 
-    fn whole_value(&mut self, field: Field, value: &[u8], item: &mut dyn FnMut(&[u8])) -> Result<(), Malformed> {
+    fn whole_value(
+        &mut self,
+        field: Field,
+        value: &[u8],
+        item: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Malformed> {
         match field {
             Field::TypeMeta => self.type_meta = read_type(value)?.map(TypeMetaRef::into_owned),
             Field::ListMeta => self.fields.read_proto(value)?,
@@ -480,7 +504,11 @@ impl ProtoList {
     }
 
     fn finish(self) -> Result<ListHead, Malformed> {
-        if self.step != Step::Tag || !self.varint.is_empty() || self.raw_left.is_some() || !self.ended {
+        if self.step != Step::Tag
+            || !self.varint.is_empty()
+            || self.raw_left.is_some()
+            || !self.ended
+        {
             return Err(Malformed::Truncated);
         }
         let type_meta = self.type_meta.ok_or(Malformed::Untyped)?;
@@ -495,7 +523,8 @@ impl ProtoList {
 /// otherwise, and so do three kinds that are lists by name only or number their fields in another way.
 fn is_standard(type_meta: &TypeMeta) -> bool {
     match (type_meta.api_version.as_str(), type_meta.kind.as_str()) {
-        ("meta.k8s.io/v1beta1", "PartialObjectMetadataList") | ("v1", "APIGroupList" | "APIResourceList") => false,
+        ("meta.k8s.io/v1beta1", "PartialObjectMetadataList")
+        | ("v1", "APIGroupList" | "APIResourceList") => false,
         (_, kind) => kind.ends_with("List"),
     }
 }
@@ -549,7 +578,12 @@ impl HeadFields {
         Ok(())
     }
 
-    fn into_head(self, type_meta: TypeMeta, items_seen: bool, items: u64) -> Result<ListHead, Malformed> {
+    fn into_head(
+        self,
+        type_meta: TypeMeta,
+        items_seen: bool,
+        items: u64,
+    ) -> Result<ListHead, Malformed> {
         let empty = type_meta.kind.ends_with("List") && !self.resource_version.is_empty();
         if !items_seen && !empty {
             return Err(Malformed::NotList);
@@ -602,7 +636,12 @@ mod tests {
 
     /// Every way to cut the body in two, and byte by byte, gives the same; no beginning of it gives anything.
     fn check(enc: Encoding, body: &[u8], want: &Scan) {
-        assert_eq!(&scan(enc, &[body], ITEM_MAX), want, "{}", body.escape_ascii());
+        assert_eq!(
+            &scan(enc, &[body], ITEM_MAX),
+            want,
+            "{}",
+            body.escape_ascii()
+        );
         for at in 0..body.len() {
             let (left, right) = body.split_at(at);
             assert_eq!(
@@ -612,11 +651,20 @@ mod tests {
                 body.escape_ascii()
             );
             if want.is_ok() && !body[at..].trim_ascii().is_empty() {
-                assert!(scan(enc, &[left], ITEM_MAX).is_err(), "{at} {}", body.escape_ascii());
+                assert!(
+                    scan(enc, &[left], ITEM_MAX).is_err(),
+                    "{at} {}",
+                    body.escape_ascii()
+                );
             }
         }
         let single: Vec<&[u8]> = body.chunks(1).collect();
-        assert_eq!(&scan(enc, &single, ITEM_MAX), want, "{}", body.escape_ascii());
+        assert_eq!(
+            &scan(enc, &single, ITEM_MAX),
+            want,
+            "{}",
+            body.escape_ascii()
+        );
     }
 
     fn json(body: &str, want: ListHead, items: &[&str]) {
@@ -657,7 +705,9 @@ mod tests {
             &["{}"],
         );
         for items in ["", r#","items":null"#] {
-            let body = format!(r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"1"}}{items}}}"#);
+            let body = format!(
+                r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"1"}}{items}}}"#
+            );
             json(&body, head("PodList", "1", 0), &[]);
         }
     }
@@ -681,7 +731,10 @@ mod tests {
                 r#"{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"v1","resources":[{}]}"#,
                 Malformed::NotList,
             ),
-            (r#"{"metadata":{"resourceVersion":"1"},"items":[]}"#, Malformed::Untyped),
+            (
+                r#"{"metadata":{"resourceVersion":"1"},"items":[]}"#,
+                Malformed::Untyped,
+            ),
             (
                 r#"{"kind":"XList","apiVersion":"v1","items":[{}],"items":[]}"#,
                 Malformed::Shape,
@@ -690,18 +743,42 @@ mod tests {
                 r#"{"kind":"XList","apiVersion":"v1","items":[{}],"items":null}"#,
                 Malformed::Shape,
             ),
-            (r#"{"kind":"XList","apiVersion":"v1","items":{}}"#, Malformed::Shape),
-            (r#"{"kind":"XList","apiVersion":"v1","items":[1]}"#, Malformed::Shape),
-            (r#"{"kind":"XList","apiVersion":"v1","items":[{},]}"#, Malformed::Shape),
-            (r#"{"kind":"XList","apiVersion":"v1","items":[,{}]}"#, Malformed::Shape),
+            (
+                r#"{"kind":"XList","apiVersion":"v1","items":{}}"#,
+                Malformed::Shape,
+            ),
+            (
+                r#"{"kind":"XList","apiVersion":"v1","items":[1]}"#,
+                Malformed::Shape,
+            ),
+            (
+                r#"{"kind":"XList","apiVersion":"v1","items":[{},]}"#,
+                Malformed::Shape,
+            ),
+            (
+                r#"{"kind":"XList","apiVersion":"v1","items":[,{}]}"#,
+                Malformed::Shape,
+            ),
             (
                 r#"{"kind":"XList","apiVersion":"v1","items":[{}{}]}"#,
                 Malformed::Syntax,
             ),
-            (r#"{"kind":"XList","apiVersion":"v1","items":[{}}"#, Malformed::Syntax),
-            (r#"{"kind":"XList","apiVersion":"v1","items":[]]"#, Malformed::Syntax),
-            (r#"{"kind":"XList","apiVersion":"v1","items" []}"#, Malformed::Syntax),
-            (r#"{"kind":"XList","apiVersion":"v1","items":[]} {}"#, Malformed::Syntax),
+            (
+                r#"{"kind":"XList","apiVersion":"v1","items":[{}}"#,
+                Malformed::Syntax,
+            ),
+            (
+                r#"{"kind":"XList","apiVersion":"v1","items":[]]"#,
+                Malformed::Syntax,
+            ),
+            (
+                r#"{"kind":"XList","apiVersion":"v1","items" []}"#,
+                Malformed::Syntax,
+            ),
+            (
+                r#"{"kind":"XList","apiVersion":"v1","items":[]} {}"#,
+                Malformed::Syntax,
+            ),
             (
                 r#"{"kind":"XList","apiVersion":"v1","metadata":{"remainingItemCount":"1"},"items":[]}"#,
                 Malformed::Shape,
@@ -716,17 +793,32 @@ mod tests {
     #[test]
     fn bounds() {
         let item = |len: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(len - 8));
-        for (len, fits) in [(ITEM_MAX - 1, true), (ITEM_MAX, true), (ITEM_MAX + 1, false)] {
-            let body = format!(r#"{{"kind":"XList","apiVersion":"v1","items":[{}]}}"#, item(len));
+        for (len, fits) in [
+            (ITEM_MAX - 1, true),
+            (ITEM_MAX, true),
+            (ITEM_MAX + 1, false),
+        ] {
+            let body = format!(
+                r#"{{"kind":"XList","apiVersion":"v1","items":[{}]}}"#,
+                item(len)
+            );
             assert_eq!(
                 scan(Encoding::Json, &[body.as_bytes()], ITEM_MAX).is_ok(),
                 fits,
                 "{len}"
             );
             let single: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
-            assert_eq!(scan(Encoding::Json, &single, ITEM_MAX).is_ok(), fits, "{len}");
+            assert_eq!(
+                scan(Encoding::Json, &single, ITEM_MAX).is_ok(),
+                fits,
+                "{len}"
+            );
             let body = proto_list("v1", "XList", "1", &[&vec![0; len]]);
-            assert_eq!(scan(Encoding::Protobuf, &[&body], ITEM_MAX).is_ok(), fits, "{len}");
+            assert_eq!(
+                scan(Encoding::Protobuf, &[&body], ITEM_MAX).is_ok(),
+                fits,
+                "{len}"
+            );
         }
         for (len, fits) in [
             (LIST_HEAD_BYTES_MAX - 1, true),
@@ -734,7 +826,11 @@ mod tests {
             (LIST_HEAD_BYTES_MAX + 1, false),
         ] {
             let fixed = r#"{"kind":"XList","apiVersion":"v1","items":[],"x":""}"#;
-            let body = format!(r#"{}{}"}}"#, &fixed[..fixed.len() - 2], "x".repeat(len - fixed.len()));
+            let body = format!(
+                r#"{}{}"}}"#,
+                &fixed[..fixed.len() - 2],
+                "x".repeat(len - fixed.len())
+            );
             assert_eq!(
                 scan(Encoding::Json, &[body.as_bytes()], ITEM_MAX).is_ok(),
                 fits,
@@ -801,10 +897,21 @@ mod tests {
         let cases: [(Vec<u8>, Malformed); 12] = [
             (proto_list("v1", "Pod", "1", item), Malformed::NotList),
             (proto_list("v1", "Status", "1", &[]), Malformed::NotList),
-            (proto_list("v1", "APIGroupList", "1", item), Malformed::NotList),
-            (proto_list("v1", "APIResourceList", "1", item), Malformed::NotList),
             (
-                proto_list("meta.k8s.io/v1beta1", "PartialObjectMetadataList", "1", item),
+                proto_list("v1", "APIGroupList", "1", item),
+                Malformed::NotList,
+            ),
+            (
+                proto_list("v1", "APIResourceList", "1", item),
+                Malformed::NotList,
+            ),
+            (
+                proto_list(
+                    "meta.k8s.io/v1beta1",
+                    "PartialObjectMetadataList",
+                    "1",
+                    item,
+                ),
                 Malformed::NotList,
             ),
             (proto_list("v1", "PodList", "", &[]), Malformed::NotList),
@@ -820,8 +927,14 @@ mod tests {
                 b"k8s\0\x12\x02\x0a\x03\x0a\x00\x00\x1a\x00\x22\x00".to_vec(),
                 Malformed::Syntax,
             ),
-            (b"k8s\0\x12\x01\x0a\x00\x1a\x00\x22\x00".to_vec(), Malformed::Syntax),
-            (b"k8s\0\x12\x00\x12\x00\x1a\x00\x22\x00".to_vec(), Malformed::Shape),
+            (
+                b"k8s\0\x12\x01\x0a\x00\x1a\x00\x22\x00".to_vec(),
+                Malformed::Syntax,
+            ),
+            (
+                b"k8s\0\x12\x00\x12\x00\x1a\x00\x22\x00".to_vec(),
+                Malformed::Shape,
+            ),
             (b"{\"items\":[]}".to_vec(), Malformed::Envelope),
         ];
         for (body, want) in cases {
@@ -861,7 +974,12 @@ mod tests {
                 }
                 let whole = scan(enc, &[&damaged], ITEM_MAX);
                 let chunks: Vec<&[u8]> = damaged.chunks(1 + random.below(9)).collect();
-                assert_eq!(scan(enc, &chunks, ITEM_MAX), whole, "{}", damaged.escape_ascii());
+                assert_eq!(
+                    scan(enc, &chunks, ITEM_MAX),
+                    whole,
+                    "{}",
+                    damaged.escape_ascii()
+                );
             }
         }
     }

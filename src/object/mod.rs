@@ -20,7 +20,9 @@ use crate::limits::TYPE_NAME_BYTES_MAX;
 pub(crate) use read::{Facts, INITIAL_EVENTS_END, json_object, proto_object};
 pub use read::{canonical, open_single, read_meta, read_single};
 pub(crate) use write::{envelope_len, put_envelope, put_json_object};
-pub use write::{list_item_framed_len, write_list_head, write_list_item, write_list_tail, write_single};
+pub use write::{
+    list_item_framed_len, write_list_head, write_list_item, write_list_tail, write_single,
+};
 
 /// How an object is written down.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -102,7 +104,10 @@ pub struct TypeMetaRef<'a> {
 
 impl<'a> TypeMetaRef<'a> {
     /// None if either part is empty, as Go takes an empty `kind` for none.
-    pub(crate) fn read(api_version: Cow<'a, str>, kind: Cow<'a, str>) -> Result<Option<Self>, Malformed> {
+    pub(crate) fn read(
+        api_version: Cow<'a, str>,
+        kind: Cow<'a, str>,
+    ) -> Result<Option<Self>, Malformed> {
         if api_version.len() > TYPE_NAME_BYTES_MAX || kind.len() > TYPE_NAME_BYTES_MAX {
             return Err(Malformed::TooLarge);
         }

@@ -181,7 +181,10 @@ mod tests {
 
     #[test]
     fn varints_are_read_back() {
-        for value in (0..64).flat_map(|bit| [(1u64 << bit) - 1, 1 << bit]).chain([u64::MAX]) {
+        for value in (0..64)
+            .flat_map(|bit| [(1u64 << bit) - 1, 1 << bit])
+            .chain([u64::MAX])
+        {
             let mut out = Vec::new();
             put_varint(&mut out, value);
             assert_eq!(out.len() as u64, varint_len(value));
@@ -204,13 +207,17 @@ mod tests {
             Ok::<_, Malformed>(count)
         };
         assert_eq!(
-            count(&[0x08, 1, 0x11, 1, 2, 3, 4, 5, 6, 7, 8, 0x1a, 1, 9, 0x25, 1, 2, 3, 4]),
+            count(&[
+                0x08, 1, 0x11, 1, 2, 3, 4, 5, 6, 7, 8, 0x1a, 1, 9, 0x25, 1, 2, 3, 4
+            ]),
             Ok(4)
         );
         assert_eq!(count(&[0x0b]), Err(Malformed::Syntax));
         assert_eq!(count(&[0x02, 0]), Err(Malformed::Syntax));
         assert_eq!(
-            count(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
+            count(&[
+                0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1
+            ]),
             Err(Malformed::Truncated)
         );
     }
@@ -219,7 +226,10 @@ mod tests {
     fn envelopes() {
         let good = b"k8s\0\x0a\x09\x0a\x02v1\x12\x03Pod\x12\x02\x0a\x00\x1a\x00\x22\x00";
         let (type_meta, raw) = open_envelope(good).unwrap();
-        assert_eq!(type_meta.into_owned(), crate::object::TypeMeta::new("v1", "Pod"));
+        assert_eq!(
+            type_meta.into_owned(),
+            crate::object::TypeMeta::new("v1", "Pod")
+        );
         assert_eq!(raw, b"\x0a\x00");
         for cut in 0..good.len() {
             assert!(open_envelope(&good[..cut]).is_err(), "{cut}");
@@ -238,7 +248,10 @@ mod tests {
                 b"k8s\0\x0a\x09\x0a\x02v1\x12\x03Pod\x12\x00\x1a\x00\x22\x00\x2a\x00",
                 Malformed::Envelope,
             ),
-            (b"k8s\0\x0a\x04\x0a\x02v1\x12\x00\x1a\x00\x22\x00", Malformed::Untyped),
+            (
+                b"k8s\0\x0a\x04\x0a\x02v1\x12\x00\x1a\x00\x22\x00",
+                Malformed::Untyped,
+            ),
         ];
         for (bytes, want) in cases {
             assert_eq!(open_envelope(bytes).err(), Some(want));

@@ -26,7 +26,10 @@ pub(crate) struct Facts<'a> {
 /// JSON: an object with or without `kind` and `apiVersion`, anywhere in it; white space around it passes. Protobuf: the
 /// message without its envelope, which never says its type. Absent metadata is empty. The whole grammar of the object
 /// is checked on the way (JSON), or its top level and metadata (protobuf).
-pub fn read_meta(enc: Encoding, object: &[u8]) -> Result<(Option<TypeMetaRef<'_>>, Meta<'_>), Malformed> {
+pub fn read_meta(
+    enc: Encoding,
+    object: &[u8],
+) -> Result<(Option<TypeMetaRef<'_>>, Meta<'_>), Malformed> {
     let facts = match enc {
         Encoding::Json => {
             let mut cursor = Cursor::new(object);
@@ -40,7 +43,10 @@ pub fn read_meta(enc: Encoding, object: &[u8]) -> Result<(Option<TypeMetaRef<'_>
 }
 
 /// Opens the whole body of a GET: its type and the bare object, as [`open_single`], and its metadata from the same pass.
-pub fn read_single(enc: Encoding, body: &[u8]) -> Result<(TypeMetaRef<'_>, Meta<'_>, &[u8]), Malformed> {
+pub fn read_single(
+    enc: Encoding,
+    body: &[u8],
+) -> Result<(TypeMetaRef<'_>, Meta<'_>, &[u8]), Malformed> {
     match enc {
         Encoding::Json => {
             let mut cursor = Cursor::new(body);
@@ -88,7 +94,11 @@ pub fn canonical<'a>(enc: Encoding, type_meta: &TypeMeta, bare: &'a [u8]) -> Cow
 /// Whether both names are written in JSON without escapes, so that cutting and putting back give the same bytes.
 fn is_plain(type_meta: &TypeMeta) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'/' | b'_');
-    type_meta.api_version.bytes().chain(type_meta.kind.bytes()).all(plain)
+    type_meta
+        .api_version
+        .bytes()
+        .chain(type_meta.kind.bytes())
+        .all(plain)
 }
 
 /// Reads the JSON object at the cursor and stops behind it.
@@ -208,7 +218,12 @@ mod tests {
 
     const POD: &str = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","namespace":"default","uid":"1-2","resourceVersion":"7","labels":{"name":"no"}},"spec":{"name":"no"}}"#;
 
-    fn meta(name: &'static str, namespace: &'static str, uid: &'static str, version: &'static str) -> Meta<'static> {
+    fn meta(
+        name: &'static str,
+        namespace: &'static str,
+        uid: &'static str,
+        version: &'static str,
+    ) -> Meta<'static> {
         Meta {
             name: name.into(),
             namespace: namespace.into(),
@@ -218,8 +233,8 @@ mod tests {
     }
 
     fn check(text: &[u8], want_type: Option<(&str, &str)>, want: Meta<'_>) {
-        let (type_meta, found) =
-            read_meta(Encoding::Json, text).unwrap_or_else(|e| panic!("{e}: {}", text.escape_ascii()));
+        let (type_meta, found) = read_meta(Encoding::Json, text)
+            .unwrap_or_else(|e| panic!("{e}: {}", text.escape_ascii()));
         assert_eq!(
             type_meta.map(TypeMetaRef::into_owned),
             want_type.map(|(v, k)| TypeMeta::new(v, k))
@@ -285,7 +300,10 @@ mod tests {
             );
         }
         for cut in 0..POD.len() {
-            assert!(read_meta(Encoding::Json, &POD.as_bytes()[..cut]).is_err(), "{cut}");
+            assert!(
+                read_meta(Encoding::Json, &POD.as_bytes()[..cut]).is_err(),
+                "{cut}"
+            );
         }
     }
 
@@ -293,7 +311,11 @@ mod tests {
     fn type_name_bound() {
         for (len, want) in [(255, true), (256, true), (257, false)] {
             let text = format!(r#"{{"kind":"{}","apiVersion":"v1"}}"#, "K".repeat(len));
-            assert_eq!(open_single(Encoding::Json, text.as_bytes()).is_ok(), want, "{len}");
+            assert_eq!(
+                open_single(Encoding::Json, text.as_bytes()).is_ok(),
+                want,
+                "{len}"
+            );
         }
     }
 
@@ -302,7 +324,10 @@ mod tests {
         let bare = b"\x0a\x13\x0a\x01a\x12\x00\x1a\x02ns\x22\x00\x2a\x01u\x32\x017\x38\x00\x12\x03abc\x1a\x00";
         let (type_meta, found) = read_meta(Encoding::Protobuf, bare).unwrap();
         assert_eq!((type_meta, found), (None, meta("a", "ns", "u", "7")));
-        assert_eq!(read_meta(Encoding::Protobuf, b"").unwrap(), (None, Meta::default()));
+        assert_eq!(
+            read_meta(Encoding::Protobuf, b"").unwrap(),
+            (None, Meta::default())
+        );
         for (bytes, want) in [
             (b"\x08\x01".as_slice(), Malformed::Shape),
             (b"\x0a\x03\x0a\x01\xff", Malformed::Text),

@@ -38,7 +38,11 @@ pub fn write_list_head(
             put_bytes(&mut list_meta, 2, resource_version.as_bytes());
             list_meta.extend_from_slice(&[0x1a, 0]);
             put_envelope_head(list_type, out);
-            put_head(out, 2, proto::field_len(list_meta.len() as u64) + items_bytes_total);
+            put_head(
+                out,
+                2,
+                proto::field_len(list_meta.len() as u64) + items_bytes_total,
+            );
             put_bytes(out, 1, &list_meta);
         }
     }
@@ -139,7 +143,8 @@ fn put_envelope_head(type_meta: &TypeMeta, out: &mut Vec<u8>) {
 }
 
 fn type_len(type_meta: &TypeMeta) -> u64 {
-    proto::field_len(type_meta.api_version.len() as u64) + proto::field_len(type_meta.kind.len() as u64)
+    proto::field_len(type_meta.api_version.len() as u64)
+        + proto::field_len(type_meta.kind.len() as u64)
 }
 
 #[cfg(test)]
@@ -147,7 +152,10 @@ mod tests {
     use super::*;
 
     fn list(enc: Encoding, list_type: &TypeMeta, version: &str, items: &[&[u8]]) -> Vec<u8> {
-        let total = items.iter().map(|item| list_item_framed_len(enc, item.len())).sum();
+        let total = items
+            .iter()
+            .map(|item| list_item_framed_len(enc, item.len()))
+            .sum();
         let mut out = Vec::new();
         write_list_head(enc, list_type, version, total, &mut out);
         for (i, item) in items.iter().enumerate() {

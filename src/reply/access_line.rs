@@ -24,7 +24,11 @@ impl AccessLine {
             resource: match asked.resource() {
                 Some(r) => match &r.subresource {
                     // What stands behind `proxy` is somebody else's path, and in the URI anyway.
-                    Some(sub) => format!("{}/{}", r.resource, sub.split('/').next().unwrap_or_default()),
+                    Some(sub) => format!(
+                        "{}/{}",
+                        r.resource,
+                        sub.split('/').next().unwrap_or_default()
+                    ),
                     None => r.resource.clone(),
                 },
                 None => "nonresource".to_owned(),

@@ -124,14 +124,21 @@ impl hyper::body::Body for Body {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let piece = match &mut self.kind {
             Kind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
             }
-            Kind::Passed(passed) => passed.poll_piece(cx).map(|p| p.map(|p| p.map_err(Broken::Upstream))),
-            Kind::Script(script) => script.poll_piece(cx).map(|p| p.map(|p| p.map_err(Broken::Script))),
+            Kind::Passed(passed) => passed
+                .poll_piece(cx)
+                .map(|p| p.map(|p| p.map_err(Broken::Upstream))),
+            Kind::Script(script) => script
+                .poll_piece(cx)
+                .map(|p| p.map(|p| p.map_err(Broken::Script))),
         };
         piece.map(|p| p.map(|p| p.map(Frame::data)))
     }

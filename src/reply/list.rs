@@ -9,7 +9,10 @@ use bytes::Bytes;
 
 /// Writes the list as the API server would answer a LIST: everything, without `continue`.
 pub async fn write(pen: Pen, list: List) -> Result<(), BrokenOff> {
-    let kind = TypeMeta::new(&list.type_meta.api_version, &format!("{}List", list.type_meta.kind));
+    let kind = TypeMeta::new(
+        &list.type_meta.api_version,
+        &format!("{}List", list.type_meta.kind),
+    );
     let encoding = list.encoding;
     let total = list
         .items()
@@ -30,7 +33,13 @@ pub async fn write(pen: Pen, list: List) -> Result<(), BrokenOff> {
 pub async fn write_added(pen: &Pen, list: &List) {
     let mut out = Vec::new();
     for item in list.items() {
-        event::write(list.encoding, EventType::Added, &list.type_meta, item, &mut out);
+        event::write(
+            list.encoding,
+            EventType::Added,
+            &list.type_meta,
+            item,
+            &mut out,
+        );
         flush(pen, &mut out, limits::PIECE_BYTES).await;
     }
     flush(pen, &mut out, 0).await;

@@ -41,7 +41,9 @@ impl Script {
         F: Future<Output = Result<(), BrokenOff>> + 'static,
     {
         let slot = Rc::new(RefCell::new(None));
-        let pen = Pen { slot: Rc::clone(&slot) };
+        let pen = Pen {
+            slot: Rc::clone(&slot),
+        };
         Script {
             writing: Some(Box::pin(write(pen))),
             slot,
@@ -126,6 +128,9 @@ mod tests {
             pen.write(Bytes::from_static(b"a")).await;
             Err(BrokenOff("x"))
         }));
-        assert_eq!(broken.await, [Ok(Bytes::from_static(b"a")), Err(BrokenOff("x"))]);
+        assert_eq!(
+            broken.await,
+            [Ok(Bytes::from_static(b"a")), Err(BrokenOff("x"))]
+        );
     }
 }

@@ -24,7 +24,8 @@ const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// The clauses of `Accept` that the hub could answer from what it keeps, best first. Tables, YAML, CBOR and versions
 /// of metadata other than v1 are left out: they are never kept. No header means JSON.
 pub fn wanted(accept: Option<&str>) -> heapless::Vec<Wanted, { limits::ACCEPT_CLAUSES_MAX }> {
-    let mut clauses: heapless::Vec<(u16, Wanted), { limits::ACCEPT_CLAUSES_MAX }> = heapless::Vec::new();
+    let mut clauses: heapless::Vec<(u16, Wanted), { limits::ACCEPT_CLAUSES_MAX }> =
+        heapless::Vec::new();
     let add = |q, encoding, form, list: &mut heapless::Vec<_, { limits::ACCEPT_CLAUSES_MAX }>| {
         let _ = list.push((q, Wanted { encoding, form }));
     };
@@ -34,8 +35,14 @@ pub fn wanted(accept: Option<&str>) -> heapless::Vec<Wanted, { limits::ACCEPT_CL
         let (mut q, mut form, mut version) = (1000u16, Some(Form::Object), "v1");
         for part in parts {
             match part.split_once('=').unwrap_or((part, "")) {
-                ("q", value) => q = value.parse::<f32>().map_or(0, |f| (f.clamp(0.0, 1.0) * 1000.0) as u16),
-                ("as", "PartialObjectMetadata" | "PartialObjectMetadataList") => form = Some(Form::Metadata),
+                ("q", value) => {
+                    q = value
+                        .parse::<f32>()
+                        .map_or(0, |f| (f.clamp(0.0, 1.0) * 1000.0) as u16)
+                }
+                ("as", "PartialObjectMetadata" | "PartialObjectMetadataList") => {
+                    form = Some(Form::Metadata)
+                }
                 ("as", _) => form = None,
                 ("v", value) => version = value,
                 _ => {}
@@ -66,20 +73,27 @@ pub fn wanted(accept: Option<&str>) -> heapless::Vec<Wanted, { limits::ACCEPT_CL
 /// not looked at: clients name discovery documents best first.
 pub fn takes_document(accept: &str, content_type: &str) -> Option<usize> {
     let (media, shape) = media_and_shape(content_type);
-    accept.split(',').take(limits::ACCEPT_CLAUSES_MAX).position(|clause| {
-        let (wanted, wanted_shape) = media_and_shape(clause);
-        match wanted {
-            "*/*" | "application/*" => shape.is_empty(),
-            _ => wanted == media && wanted_shape == shape,
-        }
-    })
+    accept
+        .split(',')
+        .take(limits::ACCEPT_CLAUSES_MAX)
+        .position(|clause| {
+            let (wanted, wanted_shape) = media_and_shape(clause);
+            match wanted {
+                "*/*" | "application/*" => shape.is_empty(),
+                _ => wanted == media && wanted_shape == shape,
+            }
+        })
 }
 
 /// A media type, and its parameters that choose a shape, sorted.
 fn media_and_shape(text: &str) -> (&str, heapless::Vec<&str, 4>) {
     let mut parts = text.split(';').map(str::trim);
     let media = parts.next().unwrap_or_default();
-    let chooses = |p: &&str| ["as=", "g=", "v=", "profile="].iter().any(|name| p.starts_with(name));
+    let chooses = |p: &&str| {
+        ["as=", "g=", "v=", "profile="]
+            .iter()
+            .any(|name| p.starts_with(name))
+    };
     let mut shape: heapless::Vec<&str, 4> = parts.filter(chooses).take(4).collect();
     shape.sort_unstable();
     (media, shape)
@@ -139,14 +153,21 @@ mod tests {
                 Some(0),
             ),
         ] {
-            assert_eq!(takes_document(accept, content_type), want, "{accept} {content_type}");
+            assert_eq!(
+                takes_document(accept, content_type),
+                want,
+                "{accept} {content_type}"
+            );
         }
     }
 
     #[test]
     fn clauses() {
         check(None, "Json/Object");
-        check(Some("application/json, */*"), "Json/Object Json/Object Protobuf/Object");
+        check(
+            Some("application/json, */*"),
+            "Json/Object Json/Object Protobuf/Object",
+        );
         check(
             Some("application/vnd.kubernetes.protobuf,application/json"),
             "Protobuf/Object Json/Object",
@@ -167,7 +188,10 @@ mod tests {
             Some("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1beta1"),
             "",
         );
-        check(Some("application/json;q=0.9,application/cbor;q=1"), "Json/Object");
+        check(
+            Some("application/json;q=0.9,application/cbor;q=1"),
+            "Json/Object",
+        );
         check(
             Some("application/json;q=0.1,application/vnd.kubernetes.protobuf;stream=watch;q=0.5"),
             "Protobuf/Object Json/Object",

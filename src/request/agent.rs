@@ -8,7 +8,11 @@ pub const UNKNOWN: &str = "unknown";
 /// The component's name: the User-Agent up to the first `/`, trimmed, lower case, in characters that may stand in a
 /// file name and a log line. At most [`limits::AGENT_BYTES_MAX`] bytes.
 pub fn name(user_agent: Option<&str>) -> String {
-    let head = user_agent.unwrap_or_default().split('/').next().unwrap_or_default();
+    let head = user_agent
+        .unwrap_or_default()
+        .split('/')
+        .next()
+        .unwrap_or_default();
     let name: String = head
         .trim()
         .chars()
@@ -83,7 +87,10 @@ mod tests {
     #[test]
     fn names() {
         for (agent, want) in [
-            (Some("kubelet/v1.36.4 (linux/amd64) kubernetes/bb826b1"), "kubelet"),
+            (
+                Some("kubelet/v1.36.4 (linux/amd64) kubernetes/bb826b1"),
+                "kubelet",
+            ),
             (Some("CoreDNS/1.12 git_commit:x"), "coredns"),
             (Some("Cilium 1.18 abc"), "cilium 1.18 abc"),
             (Some(" Kubernetes Java Client/1"), "kubernetes java client"),

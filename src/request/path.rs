@@ -108,7 +108,11 @@ fn decode_segment(raw: &str) -> Option<Cow<'_, str>> {
         return Some(Cow::Borrowed(raw));
     }
     let decoded = decode(raw, false)?;
-    if decoded.contains(['/', '%']) || decoded.chars().any(char::is_control) || decoded == "." || decoded == ".." {
+    if decoded.contains(['/', '%'])
+        || decoded.chars().any(char::is_control)
+        || decoded == "."
+        || decoded == ".."
+    {
         return None;
     }
     Some(Cow::Owned(decoded))
@@ -170,7 +174,10 @@ mod tests {
         check("/api/v1/namespaces", "|v1||namespaces||");
         check("/api/v1/namespaces/a", "|v1|a|namespaces|a|");
         check("/api/v1/namespaces/a/status", "|v1|a|namespaces|a|status");
-        check("/api/v1/namespaces/a/finalize", "|v1|a|namespaces|a|finalize");
+        check(
+            "/api/v1/namespaces/a/finalize",
+            "|v1|a|namespaces|a|finalize",
+        );
         check("/apis/apps/v1/deployments", "apps|v1||deployments||");
         check(
             "/apis/apps/v1/namespaces/n/deployments/d/scale",

@@ -31,7 +31,11 @@ pub fn parse(query: Option<&str>) -> Options {
     let mut out = Options::default();
     let mut others: Vec<String> = Vec::new();
     let mut seen: Vec<String> = Vec::new();
-    for pair in query.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
+    for pair in query
+        .unwrap_or_default()
+        .split('&')
+        .filter(|p| !p.is_empty())
+    {
         let (raw_name, raw_value) = pair.split_once('=').unwrap_or((pair, ""));
         let (Some(name), Some(value)) = (decode(raw_name, true), decode(raw_value, true)) else {
             // The server then takes any `watch` that is not plainly false for one.
@@ -163,7 +167,12 @@ mod tests {
 
     #[test]
     fn what_may_be_read_two_ways_is_never_kept() {
-        for query in ["limit=1&limit=2", "a;b=c", "x=%zz", "labelSelector=a&labelSelector=b"] {
+        for query in [
+            "limit=1&limit=2",
+            "a;b=c",
+            "x=%zz",
+            "labelSelector=a&labelSelector=b",
+        ] {
             assert!(parse(Some(query)).ambiguous, "{query}");
         }
     }

@@ -119,7 +119,9 @@ fn verb(method: &Method, target: &Target, options: &Options) -> Verb {
     };
     match *method {
         // A subresource is never watched; `watch` there is the business of what is behind it.
-        Method::GET | Method::HEAD if options.watch && resource.subresource.is_none() => Verb::Watch,
+        Method::GET | Method::HEAD if options.watch && resource.subresource.is_none() => {
+            Verb::Watch
+        }
         Method::GET | Method::HEAD if resource.name.is_some() => Verb::Get,
         Method::GET | Method::HEAD => Verb::List,
         Method::POST => Verb::Create,
@@ -133,7 +135,11 @@ fn verb(method: &Method, target: &Target, options: &Options) -> Verb {
 
 /// The API server prints for people when the program's name says so (kubernetes-api.md 1.1).
 fn is_pretty(user_agent: Option<&str>, options: &Options) -> bool {
-    let person = |a: &str| ["curl", "Wget", "Mozilla/5.0"].iter().any(|p| a.starts_with(p));
+    let person = |a: &str| {
+        ["curl", "Wget", "Mozilla/5.0"]
+            .iter()
+            .any(|p| a.starts_with(p))
+    };
     options.pretty || user_agent.is_some_and(person)
 }
 
@@ -227,11 +233,19 @@ mod tests {
             ("PUT", "/api/v1/namespaces/a/pods/b", Verb::Update),
             ("PATCH", "/api/v1/namespaces/a/pods/b", Verb::Patch),
             ("DELETE", "/api/v1/namespaces/a/pods/b", Verb::Delete),
-            ("DELETE", "/api/v1/namespaces/a/pods", Verb::DeleteCollection),
+            (
+                "DELETE",
+                "/api/v1/namespaces/a/pods",
+                Verb::DeleteCollection,
+            ),
             ("GET", "/version", Verb::Get),
             ("POST", "/version", Verb::Other),
         ] {
-            assert_eq!(classify(&head(method, uri, &[])).unwrap().verb, want, "{method} {uri}");
+            assert_eq!(
+                classify(&head(method, uri, &[])).unwrap().verb,
+                want,
+                "{method} {uri}"
+            );
         }
     }
 
@@ -244,7 +258,11 @@ mod tests {
             ("OPTIONS", "*", Refused::NotAPath),
             ("GET", long.as_str(), Refused::TooLong),
         ] {
-            assert_eq!(classify(&head(method, uri, &[])).unwrap_err(), want, "{method}");
+            assert_eq!(
+                classify(&head(method, uri, &[])).unwrap_err(),
+                want,
+                "{method}"
+            );
         }
         let two = head(
             "GET",
@@ -270,7 +288,12 @@ mod tests {
 
     #[test]
     fn log_lines_hide_values() {
-        let asked = classify(&head("GET", "/api/v1/x?token=abc&watch=1&command=cat+/secret", &[])).unwrap();
+        let asked = classify(&head(
+            "GET",
+            "/api/v1/x?token=abc&watch=1&command=cat+/secret",
+            &[],
+        ))
+        .unwrap();
         assert_eq!(asked.loggable(), "/api/v1/x?token=...&watch=1&command=...");
     }
 }

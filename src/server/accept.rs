@@ -64,7 +64,10 @@ pub async fn reopen(address: SocketAddr) -> TcpListener {
 
 fn client_left(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    )
 }
 
 /// EMFILE, ENFILE, ENOBUFS, ENOMEM.

@@ -131,7 +131,10 @@ impl Guard {
     fn head(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
         // Empty lines before a request are allowed (RFC 9112 2.2) and say nothing.
         if self.held.is_empty() {
-            let blank = input.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+            let blank = input
+                .iter()
+                .take_while(|b| matches!(b, b'\r' | b'\n'))
+                .count();
             if blank > 0 {
                 return blank;
             }
@@ -193,11 +196,18 @@ fn step(chunk: Chunk, byte: u8) -> Option<State> {
     Some(match (chunk, byte) {
         (
             Chunk::Size {
-                size: 0, digits: 1.., ..
+                size: 0,
+                digits: 1..,
+                ..
             },
             b'\n',
         ) => State::Chunk(Chunk::Trailer { line: 0, total: 0 }),
-        (Chunk::Size { size, digits: 1.., .. }, b'\n') => State::Chunk(Chunk::Data(size)),
+        (
+            Chunk::Size {
+                size, digits: 1.., ..
+            },
+            b'\n',
+        ) => State::Chunk(Chunk::Data(size)),
         (
             Chunk::Size {
                 size,
@@ -234,10 +244,12 @@ fn step(chunk: Chunk, byte: u8) -> Option<State> {
         (Chunk::Trailer { line: 0, .. }, b'\n') => State::Head,
         (Chunk::Trailer { total, .. }, b'\n') => State::Chunk(Chunk::Trailer { line: 0, total }),
         (Chunk::Trailer { line, total }, b'\r') => State::Chunk(Chunk::Trailer { line, total }),
-        (Chunk::Trailer { line, total }, _) if total < limits::CHUNK_LINE_BYTES_MAX => State::Chunk(Chunk::Trailer {
-            line: line + 1,
-            total: total + 1,
-        }),
+        (Chunk::Trailer { line, total }, _) if total < limits::CHUNK_LINE_BYTES_MAX => {
+            State::Chunk(Chunk::Trailer {
+                line: line + 1,
+                total: total + 1,
+            })
+        }
         _ => return None,
     })
 }
@@ -265,7 +277,9 @@ fn check(head: &[u8]) -> Result<State, Refusal> {
         Ok(httparse::Status::Partial) => return Err(Refusal::Malformed("the head is incomplete")),
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
         Err(httparse::Error::Version) => {
-            return Err(Refusal::Malformed("the protocol is not HTTP/1.1 or HTTP/1.0"));
+            return Err(Refusal::Malformed(
+                "the protocol is not HTTP/1.1 or HTTP/1.0",
+            ));
         }
         Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => {
             return Err(Refusal::Malformed(
@@ -293,7 +307,9 @@ fn framing(request: &httparse::Request<'_, '_>) -> Result<State, Refusal> {
                 .ok()
                 .filter(|v| !v.is_empty() && v.bytes().all(|b| b.is_ascii_digit()))
                 .and_then(|v| v.parse().ok())
-                .ok_or(Refusal::Malformed("Content-Length is not a number of bytes"))?;
+                .ok_or(Refusal::Malformed(
+                    "Content-Length is not a number of bytes",
+                ))?;
             if length.is_some_and(|l| l != read) {
                 return Err(Refusal::Malformed("two Content-Length lines differ"));
             }
@@ -336,7 +352,11 @@ mod tests {
             for piece in input.as_bytes().chunks(size) {
                 guard.take(piece, &mut out);
             }
-            assert_eq!(String::from_utf8_lossy(&out), want, "pieces of {size}: {input:?}");
+            assert_eq!(
+                String::from_utf8_lossy(&out),
+                want,
+                "pieces of {size}: {input:?}"
+            );
             assert_eq!(guard.refusal().map(|r| r.code()), refusal, "{input:?}");
         }
     }
@@ -356,13 +376,19 @@ mod tests {
     fn what_is_sound_passes_as_it_came() {
         passes(GET);
         passes(&GET.repeat(3));
-        passes("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: h\r\n\r\n");
-        passes("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        passes(
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        );
+        passes(
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        );
         passes(
             "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\nT: v\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
         );
         passes("GET / HTTP/1.0\r\n\r\n");
-        passes("POST /x/exec HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n\0\x01binary\n\n");
+        passes(
+            "POST /x/exec HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n\0\x01binary\n\n",
+        );
         passes("GET / HTTP/1.1\nHost: h\n\n");
         check(&format!("\r\n\r\n{GET}"), GET, None);
     }
@@ -389,7 +415,11 @@ mod tests {
             "Bad Name: x\r\n",
             "X: a\0b\r\n",
         ] {
-            refused("", &format!("POST / HTTP/1.1\r\nHost: h\r\n{lines}\r\nrest"), 400);
+            refused(
+                "",
+                &format!("POST / HTTP/1.1\r\nHost: h\r\n{lines}\r\nrest"),
+                400,
+            );
         }
         refused("", "GET / HTTP/1.1\r\n\r\n", 400);
         refused("", "GET / HTTP/9.9\r\nHost: h\r\n\r\n", 400);
@@ -404,18 +434,27 @@ mod tests {
 
     #[test]
     fn bounds_on_each_side_and_exactly_there() {
-        let target = |bytes: usize| format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(bytes - 1));
+        let target =
+            |bytes: usize| format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(bytes - 1));
         passes(&target(limits::TARGET_BYTES_MAX - 1));
         passes(&target(limits::TARGET_BYTES_MAX));
         refused("", &target(limits::TARGET_BYTES_MAX + 1), 414);
 
-        let lines = |n: usize| format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "a: b\r\n".repeat(n - 1));
+        let lines = |n: usize| {
+            format!(
+                "GET / HTTP/1.1\r\nHost: h\r\n{}\r\n",
+                "a: b\r\n".repeat(n - 1)
+            )
+        };
         passes(&lines(limits::HEADERS_MAX));
         refused("", &lines(limits::HEADERS_MAX + 1), 431);
 
         let head = |bytes: usize| {
             let rest = "GET / HTTP/1.1\r\nHost: h\r\na: \r\n\r\n".len();
-            format!("GET / HTTP/1.1\r\nHost: h\r\na: {}\r\n\r\n", "x".repeat(bytes - rest))
+            format!(
+                "GET / HTTP/1.1\r\nHost: h\r\na: {}\r\n\r\n",
+                "x".repeat(bytes - rest)
+            )
         };
         passes(&head(limits::HEAD_BYTES_MAX));
         refused("", &head(limits::HEAD_BYTES_MAX + 2), 431);
@@ -444,7 +483,9 @@ mod tests {
     fn random_bytes() {
         let mut seed = 1u64;
         let mut random = move || {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             (seed >> 33) as usize
         };
         let words = [
@@ -461,7 +502,9 @@ mod tests {
             "FFFFFFFFFFFFFFFFF\r\n",
         ];
         for _ in 0..20_000 {
-            let input: String = (0..random() % 12).map(|_| words[random() % words.len()]).collect();
+            let input: String = (0..random() % 12)
+                .map(|_| words[random() % words.len()])
+                .collect();
             let run = |size: usize| {
                 let (mut guard, mut out) = (Guard::default(), Vec::new());
                 input

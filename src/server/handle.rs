@@ -49,13 +49,22 @@ impl Peer {
 }
 
 /// Answers one request. Every answer of the TLS listeners comes from here.
-pub async fn handle(shared: Rc<Shared>, peer: Rc<Peer>, request: Request<Incoming>) -> Response<Body> {
+pub async fn handle(
+    shared: Rc<Shared>,
+    peer: Rc<Peer>,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let started = Instant::now();
     let underway = Underway::begin(&peer.busy);
     let (head, body) = request.into_parts();
     if head.uri.path() == REFUSED_PATH {
         let why = peer.refusal.get().unwrap_or(Refusal::NotAPath);
-        return finish(AccessLine::unread(started), underway, From::Hub, reply::refuse(why, ""));
+        return finish(
+            AccessLine::unread(started),
+            underway,
+            From::Hub,
+            reply::refuse(why, ""),
+        );
     }
     let asked = match classify(&head) {
         Ok(asked) => asked,
@@ -69,20 +78,26 @@ pub async fn handle(shared: Rc<Shared>, peer: Rc<Peer>, request: Request<Incomin
         shared: &shared,
         asked: &asked,
     };
-    let (from, response) = match access::authenticate(peer.subject.as_ref(), &head.headers, &shared.rules()) {
-        Ok(caller) => exchange.answer(caller, head, body).await,
-        Err(access::Refused::NotListed { common_name }) => {
-            log::warn!(
-                "client certificate refused: CN={} is not listed under `identities`",
-                common_name.unwrap_or_default().escape_debug()
-            );
-            (From::Hub, reply::refuse(Refusal::NotListed, ""))
-        }
-    };
+    let (from, response) =
+        match access::authenticate(peer.subject.as_ref(), &head.headers, &shared.rules()) {
+            Ok(caller) => exchange.answer(caller, head, body).await,
+            Err(access::Refused::NotListed { common_name }) => {
+                log::warn!(
+                    "client certificate refused: CN={} is not listed under `identities`",
+                    common_name.unwrap_or_default().escape_debug()
+                );
+                (From::Hub, reply::refuse(Refusal::NotListed, ""))
+            }
+        };
     finish(line, underway, from, response)
 }
 
-fn finish(mut line: AccessLine, underway: Underway, from: From, response: Response<Body>) -> Response<Body> {
+fn finish(
+    mut line: AccessLine,
+    underway: Underway,
+    from: From,
+    response: Response<Body>,
+) -> Response<Body> {
     line.answered(response.status().as_u16(), from);
     response.map(|body| body.with(line, Box::new(underway)))
 }
@@ -122,7 +137,10 @@ impl Exchange<'_> {
             head.headers.remove(header::ACCEPT_ENCODING);
         }
         let body = RequestBody::incoming(body);
-        let send = self.shared.upstream.send(upstream_way(caller.way), &head, body);
+        let send = self
+            .shared
+            .upstream
+            .send(upstream_way(caller.way), &head, body);
         let sent = match self.patience() {
             Some(patience) => timeout(patience, send).await,
             None => Ok(send.await),
@@ -130,7 +148,9 @@ impl Exchange<'_> {
         match sent {
             Ok(Ok(response)) => (From::Cloud, self.pass(caller, &head.method, response)),
             Ok(Err(error)) => self.not_answered(caller, error),
-            Err(_) => self.or_kept(caller, || (From::Hub, reply::refuse(Refusal::UpstreamSilent, ""))),
+            Err(_) => self.or_kept(caller, || {
+                (From::Hub, reply::refuse(Refusal::UpstreamSilent, ""))
+            }),
         }
     }
 
@@ -140,19 +160,29 @@ impl Exchange<'_> {
             return None;
         }
         let asked = &self.asked.options;
-        let secs = asked.client_timeout_secs.or(asked.timeout_secs).filter(|s| *s > 0)?;
+        let secs = asked
+            .client_timeout_secs
+            .or(asked.timeout_secs)
+            .filter(|s| *s > 0)?;
         let margin = limits::ANSWER_MARGIN.min(Duration::from_secs(secs) / 4);
         Some(Duration::from_secs(secs) - margin)
     }
 
     /// The API server's answer, on its way to the client and, where worth keeping, to the cache.
-    fn pass(&self, caller: Caller, method: &Method, response: Response<ResponseBody>) -> Response<Body> {
+    fn pass(
+        &self,
+        caller: Caller,
+        method: &Method,
+        response: Response<ResponseBody>,
+    ) -> Response<Body> {
         let (mut head, body) = response.into_parts();
         head.headers = headers::response_headers(head.headers);
         self.learn(caller, head.status);
         let content_type = text(&head.headers, header::CONTENT_TYPE).to_owned();
         let body = match self.asked.verb {
-            Verb::Watch if head.status == StatusCode::OK => self.watched(caller, body, &content_type),
+            Verb::Watch if head.status == StatusCode::OK => {
+                self.watched(caller, body, &content_type)
+            }
             _ if *method == Method::GET => {
                 let seen = Head {
                     status: head.status.as_u16(),
@@ -196,9 +226,13 @@ impl Exchange<'_> {
     fn not_answered(&self, caller: Caller, error: SendError) -> Answer {
         let refusal = match error {
             SendError::Gateway(response) => {
-                return self.or_kept(caller, || (From::Cloud, self.pass(caller, &Method::HEAD, *response)));
+                return self.or_kept(caller, || {
+                    (From::Cloud, self.pass(caller, &Method::HEAD, *response))
+                });
             }
-            SendError::Down(_) => return self.without_link(route::without_link(self.asked.verb), caller),
+            SendError::Down(_) => {
+                return self.without_link(route::without_link(self.asked.verb), caller);
+            }
             SendError::NotSent(_) => Refusal::NotSent,
             SendError::Lost(_) if self.asked.verb.is_read() => Refusal::Offline,
             SendError::Lost(_) => Refusal::OutcomeUnknown,
@@ -222,9 +256,12 @@ impl Exchange<'_> {
 
     fn without_link(&self, plan: Plan, caller: Caller) -> Answer {
         match plan {
-            Plan::FromCache => self
-                .from_cache(caller)
-                .unwrap_or_else(|| (From::Hub, reply::refuse(Refusal::Offline, &self.shared.offline_since()))),
+            Plan::FromCache => self.from_cache(caller).unwrap_or_else(|| {
+                (
+                    From::Hub,
+                    reply::refuse(Refusal::Offline, &self.shared.offline_since()),
+                )
+            }),
             Plan::Hold => self.hold(caller),
             _ => (
                 From::Hub,
@@ -253,8 +290,13 @@ impl Exchange<'_> {
                 encoding,
                 body: Some(body),
             } => reply::whole(404, accept::content_type(encoding), body.to_vec()),
-            What::Absent { encoding, body: None } => not_found(encoding, self.asked.resource()),
-            What::Document { content_type, body } => reply::whole(200, &content_type, body.to_vec()),
+            What::Absent {
+                encoding,
+                body: None,
+            } => not_found(encoding, self.asked.resource()),
+            What::Document { content_type, body } => {
+                reply::whole(200, &content_type, body.to_vec())
+            }
             What::List(list) => {
                 let content_type = accept::content_type(list.encoding);
                 let body = Body::script(Script::new(|pen| reply::list::write(pen, list)));
@@ -265,11 +307,11 @@ impl Exchange<'_> {
     }
 
     fn hold(&self, caller: Caller) -> Answer {
-        let found = self
-            .shared
-            .cache
-            .borrow_mut()
-            .find_list(self.asked, caller.who, Instant::now());
+        let found =
+            self.shared
+                .cache
+                .borrow_mut()
+                .find_list(self.asked, caller.who, Instant::now());
         let known = self.shared.known.borrow().contains(&caller.who);
         let encoding = found
             .as_ref()
@@ -283,7 +325,12 @@ impl Exchange<'_> {
             },
             (Opening::Expired, _) => Begin::Expired(encoding),
             (Opening::Silent, _) => Begin::Nothing,
-            _ => return (From::Hub, reply::refuse(Refusal::Offline, &self.shared.offline_since())),
+            _ => {
+                return (
+                    From::Hub,
+                    reply::refuse(Refusal::Offline, &self.shared.offline_since()),
+                );
+            }
         };
         let lifetime = relay::lifetime(self.asked.options.timeout_secs, self.shared.random());
         let spread = limits::HELD_SPREAD.mul_f64(self.shared.random() as f64 / u64::MAX as f64);
@@ -318,7 +365,10 @@ impl Exchange<'_> {
             head.headers = headers::response_headers(head.headers);
             self.learn(caller, head.status);
             let body = ResponseBody::alone(body);
-            return (From::Cloud, Response::from_parts(head, Body::passed(body, None)));
+            return (
+                From::Cloud,
+                Response::from_parts(head, Body::passed(body, None)),
+            );
         }
         let Some(client) = client else {
             return (
@@ -377,10 +427,15 @@ fn aged(mut response: Response<Body>, age: Duration) -> Response<Body> {
         response.headers_mut().insert("edge-hub-cache", value);
     }
     let no_cache = HeaderValue::from_static("no-cache, private");
-    response.headers_mut().insert(header::CACHE_CONTROL, no_cache);
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_cache);
     response
 }
 
 fn text(headers: &http::HeaderMap, name: header::HeaderName) -> &str {
-    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    headers
+        .get(name)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default()
 }

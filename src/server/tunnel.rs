@@ -13,7 +13,12 @@ pub async fn run(client: OnUpgrade, server: OnUpgrade, link_down: impl Future<Ou
         Err(error) => return log::debug!("upgrade: {error}"),
     };
     let (mut client, mut server) = (TokioIo(client), TokioIo(server));
-    let copy = copy_bidirectional_with_sizes(&mut client, &mut server, limits::TUNNEL_BYTES, limits::TUNNEL_BYTES);
+    let copy = copy_bidirectional_with_sizes(
+        &mut client,
+        &mut server,
+        limits::TUNNEL_BYTES,
+        limits::TUNNEL_BYTES,
+    );
     tokio::select! {
         copied = copy => {
             if let Err(error) = copied {

@@ -61,7 +61,10 @@ impl Ram {
     /// Adds an item. On `NoRoom` the fill can only be aborted.
     pub fn put(&mut self, fill: &mut Fill, key: &str, value: &[u8]) -> Result<(), NotKept> {
         let cost = cost(key, value.len());
-        let before = fill.items.get(key).map_or(0, |old| self::cost(key, old.len()));
+        let before = fill
+            .items
+            .get(key)
+            .map_or(0, |old| self::cost(key, old.len()));
         self.reserve(cost.saturating_sub(before), fill.class, fill.replaces)?;
         fill.items.insert(Rc::from(key), Rc::from(value));
         self.bytes = self.bytes + cost - before;
@@ -80,7 +83,12 @@ impl Ram {
 
     /// Puts the fill in the place of the collection that it replaces, or makes a new one of it. Past this, it is the
     /// collection; before, nobody saw any of it.
-    pub fn commit(&mut self, fill: Fill, version: &str, note: &[u8]) -> Result<CollectionId, NotKept> {
+    pub fn commit(
+        &mut self,
+        fill: Fill,
+        version: &str,
+        note: &[u8],
+    ) -> Result<CollectionId, NotKept> {
         let overhead = limits::STORE_COLLECTION_BYTES + note.len();
         if let Err(refused) = self.reserve(overhead, fill.class, fill.replaces) {
             self.abort(fill);
@@ -112,12 +120,20 @@ impl Ram {
     }
 
     /// Applies changes and the version that they lead to, all or none. On `NoRoom` the collection stays as it was.
-    pub fn apply(&mut self, id: CollectionId, changes: &[Change<'_>], version: &str) -> Result<(), NotKept> {
+    pub fn apply(
+        &mut self,
+        id: CollectionId,
+        changes: &[Change<'_>],
+        version: &str,
+    ) -> Result<(), NotKept> {
         let collection = self.collections.get(&id).ok_or(NotKept::Gone)?;
         let (mut plus, mut minus) = (0, 0);
         for change in changes {
             let (Change::Put(key, _) | Change::Delete(key)) = change;
-            minus += collection.items.get(*key).map_or(0, |old| cost(key, old.len()));
+            minus += collection
+                .items
+                .get(*key)
+                .map_or(0, |old| cost(key, old.len()));
             if let Change::Put(key, value) = change {
                 plus += cost(key, value.len());
             }
@@ -195,7 +211,12 @@ impl Ram {
     }
 
     /// Makes room for `more` bytes of `class` by evicting collections of that class or lower, never `spare`.
-    fn reserve(&mut self, more: usize, class: Class, spare: Option<CollectionId>) -> Result<(), NotKept> {
+    fn reserve(
+        &mut self,
+        more: usize,
+        class: Class,
+        spare: Option<CollectionId>,
+    ) -> Result<(), NotKept> {
         if more > self.bytes_max {
             return Err(NotKept::NoRoom);
         }
@@ -232,7 +253,11 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn filled(ram: &mut Ram, class: Class, items: &[(&str, usize)]) -> Result<CollectionId, NotKept> {
+    fn filled(
+        ram: &mut Ram,
+        class: Class,
+        items: &[(&str, usize)],
+    ) -> Result<CollectionId, NotKept> {
         let mut fill = ram.begin(class, None);
         for (key, bytes) in items {
             if let Err(no) = ram.put(&mut fill, key, &vec![b'x'; *bytes]) {
@@ -252,7 +277,12 @@ mod tests {
         let _ = ram.view(wild);
         let _ = ram.view(wild_used);
         let named = filled(&mut ram, 1, &[("d", 5000)]).unwrap();
-        assert!(ram.contains(pinned) && !ram.contains(wild) && ram.contains(wild_used) && ram.contains(named));
+        assert!(
+            ram.contains(pinned)
+                && !ram.contains(wild)
+                && ram.contains(wild_used)
+                && ram.contains(named)
+        );
         // A lower class never pushes out a higher one.
         assert_eq!(filled(&mut ram, 0, &[("e", 15_000)]), Err(NotKept::NoRoom));
         assert!(ram.contains(pinned) && ram.contains(named));
@@ -268,9 +298,15 @@ mod tests {
         let before = ram.view(id).unwrap();
         ram.apply(id, &[Change::Delete("a"), Change::Put("c", b"new")], "2")
             .unwrap();
-        assert_eq!(before.items.keys().map(|k| &**k).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(
+            before.items.keys().map(|k| &**k).collect::<Vec<_>>(),
+            ["a", "b"]
+        );
         let after = ram.view(id).unwrap();
-        assert_eq!(after.items.keys().map(|k| &**k).collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!(
+            after.items.keys().map(|k| &**k).collect::<Vec<_>>(),
+            ["b", "c"]
+        );
         assert_eq!((&*before.version, &*after.version), ("1", "2"));
     }
 
@@ -330,7 +366,10 @@ mod tests {
                     let mut items = BTreeMap::new();
                     let mut ok = true;
                     for _ in 0..random(20) {
-                        let (key, value) = (format!("k{}", random(12)), vec![step as u8; random(900) as usize]);
+                        let (key, value) = (
+                            format!("k{}", random(12)),
+                            vec![step as u8; random(900) as usize],
+                        );
                         ok &= ram.put(&mut fill, &key, &value).is_ok();
                         items.insert(key, value);
                     }
@@ -345,7 +384,10 @@ mod tests {
                     model.remove(&id);
                 }
                 (_, Some(id)) => {
-                    let (key, value) = (format!("k{}", random(12)), vec![step as u8; random(900) as usize]);
+                    let (key, value) = (
+                        format!("k{}", random(12)),
+                        vec![step as u8; random(900) as usize],
+                    );
                     let change = [if random(4) == 0 {
                         Change::Delete(&key)
                     } else {

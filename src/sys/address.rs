@@ -6,7 +6,8 @@
 //! else's and never taken away.
 
 use super::netlink::{
-    Address, Link, LinkState, NetlinkError, Socket, Which, drop_address, drop_link, make_link, put_address, switch_on,
+    Address, Link, LinkState, NetlinkError, Socket, Which, drop_address, drop_link, make_link,
+    put_address, switch_on,
 };
 use crate::limits::ADDRESSES_KEPT_MAX;
 use nix::errno::Errno;
@@ -105,7 +106,9 @@ impl fmt::Display for AddressError {
                 cause,
             } => {
                 match step {
-                    Step::Look => write!(f, "cannot list the addresses of this machine for {addr}")?,
+                    Step::Look => {
+                        write!(f, "cannot list the addresses of this machine for {addr}")?
+                    }
                     Step::MakeDevice => write!(f, "cannot make the device {device} for {addr}")?,
                     Step::SwitchOn => write!(f, "cannot switch on the device {device} for {addr}")?,
                     Step::Put => write!(f, "cannot put {addr} on {device}")?,
@@ -151,7 +154,9 @@ fn way_out(step: Step, addr: IpAddr, cause: &NetlinkError) -> Option<WayOut> {
             Some(WayOut::Ipv6)
         }
         NetlinkError::Refused(Errno::EACCES) => Some(WayOut::Capability),
-        NetlinkError::Socket(Errno::EPERM | Errno::EACCES | Errno::EAFNOSUPPORT) => Some(WayOut::Netlink),
+        NetlinkError::Socket(Errno::EPERM | Errno::EACCES | Errno::EAFNOSUPPORT) => {
+            Some(WayOut::Netlink)
+        }
         _ => None,
     }
 }
@@ -260,7 +265,11 @@ impl fmt::Display for AddressChange {
                 write!(f, "{addr} is on {device} already, and stays there at exit")
             }
             Self::Restored(placed) => {
-                write!(f, "{} was lost, and is put back on {}", placed.addr, placed.device)
+                write!(
+                    f,
+                    "{} was lost, and is put back on {}",
+                    placed.addr, placed.device
+                )
             }
             Self::Recovered(placed) => {
                 write!(
@@ -302,7 +311,9 @@ impl AddressGuard {
     pub fn check(&mut self) -> Vec<AddressChange> {
         let own = self.own;
         let looks = self.kept.iter_mut();
-        looks.filter_map(|kept| kept.look(ensure_on(kept.addr, own))).collect()
+        looks
+            .filter_map(|kept| kept.look(ensure_on(kept.addr, own)))
+            .collect()
     }
 
     /// The addresses, and how each came to be there, or why it did not; `None` before the first check.
@@ -319,7 +330,9 @@ impl AddressGuard {
         self.kept
             .iter_mut()
             .filter_map(|kept| match kept.known.take() {
-                Some(Ensured::Put(placed) | Ensured::Kept(placed)) => remove_from(&placed, own).err(),
+                Some(Ensured::Put(placed) | Ensured::Kept(placed)) => {
+                    remove_from(&placed, own).err()
+                }
                 Some(Ensured::AlreadyThere { .. }) | None => None,
             })
             .collect()
@@ -403,7 +416,9 @@ fn ensure_on(addr: IpAddr, own: Own) -> Result<Ensured, AddressError> {
     match socket.change(&request) {
         Ok(()) => Ok(Ensured::Put(placed(addr, link))),
         // Somebody was quicker.
-        Err(NetlinkError::Refused(Errno::EEXIST)) => Ok(Ensured::AlreadyThere { device: link.name }),
+        Err(NetlinkError::Refused(Errno::EEXIST)) => {
+            Ok(Ensured::AlreadyThere { device: link.name })
+        }
         Err(cause) => Err(at(Step::Put, &link.name)(cause)),
     }
 }
@@ -411,7 +426,9 @@ fn ensure_on(addr: IpAddr, own: Own) -> Result<Ensured, AddressError> {
 /// The device that addresses go on, switched on.
 fn device(socket: &mut Socket, addr: IpAddr, own: Own) -> Result<Link, AddressError> {
     let at = |step, device: &str| failed(step, addr, device);
-    let look = |socket: &mut Socket, name: &str| socket.link(Which::Name(name)).map_err(at(Step::Look, name));
+    let look = |socket: &mut Socket, name: &str| {
+        socket.link(Which::Name(name)).map_err(at(Step::Look, name))
+    };
     if let Some(link) = look(socket, own.device)? {
         switch_on_if_off(socket, &link).map_err(at(Step::SwitchOn, &link.name))?;
         return Ok(link);
@@ -456,7 +473,8 @@ fn drop_device_if_empty(socket: &mut Socket, own: Own) -> Result<(), NetlinkErro
     let Some(link) = socket.link(Which::Name(own.device))? else {
         return Ok(());
     };
-    let in_use = |address: &Address| address.device_index == link.index && !is_made_by_kernel(address.addr);
+    let in_use =
+        |address: &Address| address.device_index == link.index && !is_made_by_kernel(address.addr);
     if link.alias.as_deref() != Some(ALIAS) || socket.addresses()?.iter().any(in_use) {
         return Ok(());
     }
@@ -467,7 +485,10 @@ fn drop_device_if_empty(socket: &mut Socket, own: Own) -> Result<(), NetlinkErro
 }
 
 fn find(socket: &mut Socket, addr: IpAddr) -> Result<Option<(Address, Link)>, NetlinkError> {
-    let found = socket.addresses()?.into_iter().find(|address| address.addr == addr);
+    let found = socket
+        .addresses()?
+        .into_iter()
+        .find(|address| address.addr == addr);
     let Some(address) = found else {
         return Ok(None);
     };
@@ -485,7 +506,9 @@ fn is_ours(address: &Address, link: &Link) -> bool {
 fn is_for_hosts(addr: IpAddr) -> bool {
     match addr {
         IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
-        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast() && v6.to_ipv4_mapped().is_none(),
+        IpAddr::V6(v6) => {
+            !v6.is_unspecified() && !v6.is_multicast() && v6.to_ipv4_mapped().is_none()
+        }
     }
 }
 
@@ -514,7 +537,11 @@ fn placed(addr: IpAddr, link: Link) -> Placed {
     }
 }
 
-fn failed(step: Step, addr: IpAddr, device: &str) -> impl FnOnce(NetlinkError) -> AddressError + use<> {
+fn failed(
+    step: Step,
+    addr: IpAddr,
+    device: &str,
+) -> impl FnOnce(NetlinkError) -> AddressError + use<> {
     let device = device.to_owned();
     move |cause| AddressError::Failed {
         step,
@@ -559,7 +586,10 @@ mod tests {
     }
 
     fn find_here(addr: IpAddr) -> Option<LocalAddress> {
-        local_addresses().unwrap().into_iter().find(|local| local.addr == addr)
+        local_addresses()
+            .unwrap()
+            .into_iter()
+            .find(|local| local.addr == addr)
     }
 
     fn has_device(name: &str) -> bool {
@@ -571,7 +601,9 @@ mod tests {
     fn put_by_hand(addr: IpAddr, device: &str) {
         let mut socket = Socket::open().unwrap();
         let link = socket.link(Which::Name(device)).unwrap().unwrap();
-        socket.change(&put_address(addr, link.index, device, 0)).unwrap();
+        socket
+            .change(&put_address(addr, link.index, device, 0))
+            .unwrap();
     }
 
     fn take_by_hand(addr: IpAddr) {
@@ -596,7 +628,10 @@ mod tests {
                 assert_eq!(local.prefix_bits, if addr.is_ipv4() { 32 } else { 128 });
                 assert_eq!(local.device, "lo");
                 std::net::TcpListener::bind((addr, 0)).expect("it can be listened on at once");
-                assert_eq!(ensure_on(addr, NO_DRIVER), Ok(Ensured::Kept(placed.clone())));
+                assert_eq!(
+                    ensure_on(addr, NO_DRIVER),
+                    Ok(Ensured::Kept(placed.clone()))
+                );
                 remove_from(&placed, NO_DRIVER).unwrap();
                 assert_eq!(find_here(addr), None);
                 assert_eq!(remove_from(&placed, NO_DRIVER), Ok(()), "gone is gone");
@@ -610,7 +645,10 @@ mod tests {
             let Ensured::Put(placed) = ensure(V4).unwrap() else {
                 panic!("it was there");
             };
-            assert!(["lo", DEVICE].contains(&placed.device.as_str()), "{placed:?}");
+            assert!(
+                ["lo", DEVICE].contains(&placed.device.as_str()),
+                "{placed:?}"
+            );
             remove(&placed).unwrap();
             assert_eq!(find_here(V4), None);
             assert!(!has_device(DEVICE));
@@ -678,9 +716,13 @@ mod tests {
     fn a_device_somebody_else_made_stays() {
         in_new_namespace(|| {
             let mut socket = Socket::open().unwrap();
-            socket.change(&make_link(BRIDGE.device, BRIDGE.kind)).unwrap();
+            socket
+                .change(&make_link(BRIDGE.device, BRIDGE.kind))
+                .unwrap();
             let mut guard = AddressGuard::on(&[V4], BRIDGE).unwrap();
-            assert!(matches!(&guard.check()[..], [AddressChange::Put(placed)] if placed.device == BRIDGE.device));
+            assert!(
+                matches!(&guard.check()[..], [AddressChange::Put(placed)] if placed.device == BRIDGE.device)
+            );
             std::net::TcpListener::bind((V4, 0)).unwrap();
             guard.release();
             assert_eq!(find_here(V4), None);
@@ -704,7 +746,10 @@ mod tests {
                 let mut guard = AddressGuard::on(&[V4, v6()], own).unwrap();
                 let changes = guard.check();
                 assert!(
-                    matches!(changes[..], [AddressChange::TakenOver(_), AddressChange::TakenOver(_)]),
+                    matches!(
+                        changes[..],
+                        [AddressChange::TakenOver(_), AddressChange::TakenOver(_)]
+                    ),
                     "{changes:?}"
                 );
                 assert_eq!(guard.check(), []);
@@ -738,7 +783,10 @@ mod tests {
                 panic!("{changes:?}");
             };
             let text = error.to_string();
-            assert!(text.contains("CAP_NET_ADMIN") && text.contains("169.254.2.1"), "{text}");
+            assert!(
+                text.contains("CAP_NET_ADMIN") && text.contains("169.254.2.1"),
+                "{text}"
+            );
             assert_eq!(guard.check(), [], "told once");
             assert!(local_addresses().is_ok(), "looking needs no right");
         });
@@ -757,7 +805,9 @@ mod tests {
             known: None,
             failure: None,
         };
-        let there = || Ensured::AlreadyThere { device: "eth0".into() };
+        let there = || Ensured::AlreadyThere {
+            device: "eth0".into(),
+        };
         let found = || {
             Some(AddressChange::Found {
                 addr: V4,
@@ -767,17 +817,29 @@ mod tests {
         for (step, (look, expected)) in [
             (Err(silent()), Some(AddressChange::Failed(silent()))),
             (Err(silent()), None),
-            (Ok(Ensured::Put(placed(1))), Some(AddressChange::Put(placed(1)))),
+            (
+                Ok(Ensured::Put(placed(1))),
+                Some(AddressChange::Put(placed(1))),
+            ),
             (Ok(Ensured::Kept(placed(1))), None),
             (Err(silent()), Some(AddressChange::Failed(silent()))),
             (Err(silent()), None),
-            (Ok(Ensured::Kept(placed(1))), Some(AddressChange::Recovered(placed(1)))),
-            (Ok(Ensured::Put(placed(2))), Some(AddressChange::Restored(placed(2)))),
+            (
+                Ok(Ensured::Kept(placed(1))),
+                Some(AddressChange::Recovered(placed(1))),
+            ),
+            (
+                Ok(Ensured::Put(placed(2))),
+                Some(AddressChange::Restored(placed(2))),
+            ),
             (Ok(there()), found()),
             (Ok(there()), None),
             (Err(silent()), Some(AddressChange::Failed(silent()))),
             (Ok(there()), found()),
-            (Ok(Ensured::Kept(placed(3))), Some(AddressChange::TakenOver(placed(3)))),
+            (
+                Ok(Ensured::Kept(placed(3))),
+                Some(AddressChange::TakenOver(placed(3))),
+            ),
         ]
         .into_iter()
         .enumerate()

@@ -127,7 +127,8 @@ pub fn civil(unix_secs: u64) -> Civil {
     let days_from_march = days + 719_468;
     let era = days_from_march / 146_097;
     let day_of_era = days_from_march % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let month = (month_from_march + 2) % 12 + 1;
@@ -212,15 +213,51 @@ mod tests {
     fn known_moments() {
         for (secs, rfc, imf) in [
             (0, "1970-01-01T00:00:00Z", "Thu, 01 Jan 1970 00:00:00 GMT"),
-            (784_111_777, "1994-11-06T08:49:37Z", "Sun, 06 Nov 1994 08:49:37 GMT"),
-            (951_782_400, "2000-02-29T00:00:00Z", "Tue, 29 Feb 2000 00:00:00 GMT"),
-            (1_772_366_400, "2026-03-01T12:00:00Z", "Sun, 01 Mar 2026 12:00:00 GMT"),
-            (2_147_483_647, "2038-01-19T03:14:07Z", "Tue, 19 Jan 2038 03:14:07 GMT"),
-            (2_147_483_648, "2038-01-19T03:14:08Z", "Tue, 19 Jan 2038 03:14:08 GMT"),
-            (4_107_542_399, "2100-02-28T23:59:59Z", "Sun, 28 Feb 2100 23:59:59 GMT"),
-            (4_107_542_400, "2100-03-01T00:00:00Z", "Mon, 01 Mar 2100 00:00:00 GMT"),
-            (LAST_UNIX_SECS, "9999-12-31T23:59:59Z", "Fri, 31 Dec 9999 23:59:59 GMT"),
-            (u64::MAX, "9999-12-31T23:59:59Z", "Fri, 31 Dec 9999 23:59:59 GMT"),
+            (
+                784_111_777,
+                "1994-11-06T08:49:37Z",
+                "Sun, 06 Nov 1994 08:49:37 GMT",
+            ),
+            (
+                951_782_400,
+                "2000-02-29T00:00:00Z",
+                "Tue, 29 Feb 2000 00:00:00 GMT",
+            ),
+            (
+                1_772_366_400,
+                "2026-03-01T12:00:00Z",
+                "Sun, 01 Mar 2026 12:00:00 GMT",
+            ),
+            (
+                2_147_483_647,
+                "2038-01-19T03:14:07Z",
+                "Tue, 19 Jan 2038 03:14:07 GMT",
+            ),
+            (
+                2_147_483_648,
+                "2038-01-19T03:14:08Z",
+                "Tue, 19 Jan 2038 03:14:08 GMT",
+            ),
+            (
+                4_107_542_399,
+                "2100-02-28T23:59:59Z",
+                "Sun, 28 Feb 2100 23:59:59 GMT",
+            ),
+            (
+                4_107_542_400,
+                "2100-03-01T00:00:00Z",
+                "Mon, 01 Mar 2100 00:00:00 GMT",
+            ),
+            (
+                LAST_UNIX_SECS,
+                "9999-12-31T23:59:59Z",
+                "Fri, 31 Dec 9999 23:59:59 GMT",
+            ),
+            (
+                u64::MAX,
+                "9999-12-31T23:59:59Z",
+                "Fri, 31 Dec 9999 23:59:59 GMT",
+            ),
         ] {
             assert_eq!(rfc3339(secs), rfc);
             assert_eq!(imf_fixdate(secs), imf);
@@ -252,10 +289,17 @@ mod tests {
             (2024, 1, 0),
             (1969, 12, 31),
         ] {
-            assert_eq!(unix_secs(year, month, day, 0, 0, 0), None, "{year}-{month}-{day}");
+            assert_eq!(
+                unix_secs(year, month, day, 0, 0, 0),
+                None,
+                "{year}-{month}-{day}"
+            );
         }
         assert_eq!(unix_secs(2024, 1, 1, 24, 0, 0), None);
-        assert_eq!(unix_secs(2016, 12, 31, 23, 59, 60), unix_secs(2017, 1, 1, 0, 0, 0));
+        assert_eq!(
+            unix_secs(2016, 12, 31, 23, 59, 60),
+            unix_secs(2017, 1, 1, 0, 0, 0)
+        );
     }
 
     #[test]

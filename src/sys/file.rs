@@ -65,7 +65,10 @@ impl fmt::Display for FileError {
             FileFault::NoName => write!(f, "{path} names no file: give the path of a file"),
             FileFault::NotAFile => write!(f, "{path} is not a regular file: give the path of one"),
             FileFault::TooLarge { max_bytes } => {
-                write!(f, "{path} is larger than {max_bytes} bytes: is it the right file?")
+                write!(
+                    f,
+                    "{path} is larger than {max_bytes} bytes: is it the right file?"
+                )
             }
             FileFault::Open { mode } => write!(
                 f,
@@ -126,7 +129,9 @@ pub fn read_bounded(path: &Path, max_bytes: usize) -> Result<Vec<u8>, FileError>
     }
     // The length may be 0 (/proc), and the file may grow while it is read.
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    file.take(max_bytes as u64 + 1).read_to_end(&mut bytes).map_err(read)?;
+    file.take(max_bytes as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(read)?;
     match bytes.len() > max_bytes {
         true => Err(too_large()),
         false => Ok(bytes),
@@ -296,7 +301,10 @@ mod tests {
         fs::write(directory.path().join(".a.key.tmp.1"), "cut").unwrap();
         fs::write(directory.path().join(".b.key.tmp.1"), "another's").unwrap();
         write_whole(&path, b"one", 0o600).unwrap();
-        assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"one".to_vec(), 0o600));
+        assert_eq!(
+            (fs::read(&path).unwrap(), mode(&path)),
+            (b"one".to_vec(), 0o600)
+        );
         write_whole(&path, b"two", 0o600).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(directory.names(), [".b.key.tmp.1", "a.key"]);
@@ -305,7 +313,10 @@ mod tests {
     #[test]
     fn a_symbolic_link_is_replaced_not_followed() {
         let directory = TestDirectory::new();
-        let (target, link) = (directory.path().join("target"), directory.path().join("link"));
+        let (target, link) = (
+            directory.path().join("target"),
+            directory.path().join("link"),
+        );
         fs::write(&target, "kept").unwrap();
         symlink(&target, &link).unwrap();
         write_whole(&link, b"new", 0o600).unwrap();
@@ -318,7 +329,10 @@ mod tests {
         let directory = TestDirectory::new();
         let missing = directory.path().join("no/such/file");
         let text = write_whole(&missing, b"x", 0o600).unwrap_err().to_string();
-        assert!(text.contains("no/such/file") && text.contains("cannot write"), "{text}");
+        assert!(
+            text.contains("no/such/file") && text.contains("cannot write"),
+            "{text}"
+        );
         let taken = directory.path().join("taken");
         fs::create_dir(&taken).unwrap();
         assert!(write_whole(&taken, b"x", 0o600).is_err());
@@ -345,7 +359,9 @@ mod tests {
         ));
         // /proc tells a length of 0.
         assert!(matches!(
-            read_bounded(Path::new("/proc/self/status"), 10).unwrap_err().fault,
+            read_bounded(Path::new("/proc/self/status"), 10)
+                .unwrap_err()
+                .fault,
             FileFault::TooLarge { .. }
         ));
         nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -381,7 +397,8 @@ mod tests {
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
         private(&path).unwrap();
-        std::os::unix::fs::chown(&path, Some(4711), None).expect("this test needs root, to give a file away");
+        std::os::unix::fs::chown(&path, Some(4711), None)
+            .expect("this test needs root, to give a file away");
         let text = private(&path).unwrap_err().to_string();
         assert!(text.contains("chown") && text.contains("4711"), "{text}");
     }

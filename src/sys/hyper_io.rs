@@ -44,7 +44,11 @@ impl<T: AsyncRead + Unpin, G: Unpin> hyper::rt::Read for HyperIo<T, G> {
 }
 
 impl<T: AsyncWrite + Unpin, G: Unpin> hyper::rt::Write for HyperIo<T, G> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 

@@ -5,12 +5,14 @@
 //! or lying length ends the reading with an error, and only what the kernel sent, to us, for the question that was
 //! asked, counts.
 
-use crate::limits::{NETLINK_DATAGRAMS_MAX, NETLINK_ENTRIES_MAX, NETLINK_RECEIVE_BYTES, NETLINK_WAIT_SECS_MAX};
+use crate::limits::{
+    NETLINK_DATAGRAMS_MAX, NETLINK_ENTRIES_MAX, NETLINK_RECEIVE_BYTES, NETLINK_WAIT_SECS_MAX,
+};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname, recvfrom, sendto,
-    setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname,
+    recvfrom, sendto, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use std::fmt;
@@ -39,7 +41,10 @@ impl fmt::Display for NetlinkError {
             Self::Refused(errno) => write!(f, "the kernel refused: {} ({errno:?})", errno.desc()),
             Self::Silent => write!(f, "the kernel did not answer in {NETLINK_WAIT_SECS_MAX} s"),
             Self::Malformed => write!(f, "the kernel's answer has wrong lengths"),
-            Self::TooMany => write!(f, "the kernel listed more than {NETLINK_ENTRIES_MAX} entries"),
+            Self::TooMany => write!(
+                f,
+                "the kernel listed more than {NETLINK_ENTRIES_MAX} entries"
+            ),
         }
     }
 }
@@ -107,7 +112,11 @@ pub fn make_link(name: &str, kind: &str) -> Request {
     let mut info = Vec::new();
     push_attribute(&mut info, IFLA_INFO_KIND, kind.as_bytes());
     push_attribute(&mut body, libc::IFLA_LINKINFO, &info);
-    Request::change(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, body)
+    Request::change(
+        libc::RTM_NEWLINK,
+        libc::NLM_F_CREATE | libc::NLM_F_EXCL,
+        body,
+    )
 }
 
 /// The device is to be switched on, and `alias`, if any, written on it.
@@ -160,7 +169,11 @@ pub fn put_address(addr: IpAddr, index: u32, label: &str, origin: u8) -> Request
         }
     }
     push_attribute(&mut body, IFA_PROTO, &[origin]);
-    Request::change(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_EXCL, body)
+    Request::change(
+        libc::RTM_NEWADDR,
+        libc::NLM_F_CREATE | libc::NLM_F_EXCL,
+        body,
+    )
 }
 
 /// `addr`, as a single address, is to be taken off the device.
@@ -217,8 +230,12 @@ impl Socket {
             SockProtocol::NetlinkRoute,
         )
         .map_err(NetlinkError::Socket)?;
-        setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::seconds(NETLINK_WAIT_SECS_MAX))
-            .map_err(NetlinkError::Socket)?;
+        setsockopt(
+            &fd,
+            sockopt::ReceiveTimeout,
+            &TimeVal::seconds(NETLINK_WAIT_SECS_MAX),
+        )
+        .map_err(NetlinkError::Socket)?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(NetlinkError::Socket)?;
         let name: NetlinkAddr = getsockname(fd.as_raw_fd()).map_err(NetlinkError::Socket)?;
         Ok(Socket {
@@ -259,16 +276,18 @@ impl Socket {
         self.sequence = self.sequence.wrapping_add(1);
         let bytes = request.encode(self.sequence);
         let kernel = NetlinkAddr::new(0, 0);
-        sendto(self.fd.as_raw_fd(), &bytes, &kernel, MsgFlags::empty()).map_err(NetlinkError::Socket)?;
+        sendto(self.fd.as_raw_fd(), &bytes, &kernel, MsgFlags::empty())
+            .map_err(NetlinkError::Socket)?;
         let mut answer = Answer::to(request, self.sequence, self.port);
         let mut buffer = vec![0; NETLINK_RECEIVE_BYTES];
         for _ in 0..NETLINK_DATAGRAMS_MAX {
-            let (len, sender) = match recvfrom::<NetlinkAddr>(self.fd.as_raw_fd(), buffer.as_mut_slice()) {
-                Ok(received) => received,
-                Err(Errno::EINTR) => continue,
-                Err(Errno::EAGAIN) => return Err(NetlinkError::Silent),
-                Err(errno) => return Err(NetlinkError::Socket(errno)),
-            };
+            let (len, sender) =
+                match recvfrom::<NetlinkAddr>(self.fd.as_raw_fd(), buffer.as_mut_slice()) {
+                    Ok(received) => received,
+                    Err(Errno::EINTR) => continue,
+                    Err(Errno::EAGAIN) => return Err(NetlinkError::Silent),
+                    Err(errno) => return Err(NetlinkError::Socket(errno)),
+                };
             // Any process may send to our port; only the kernel is port 0.
             if sender.map(|sender| sender.pid()) != Some(0) {
                 continue;
@@ -328,7 +347,9 @@ impl Answer {
                 libc::NLMSG_ERROR => {
                     return match read_i32(message.body, 0)? {
                         0 => Ok(Progress::Whole),
-                        errno => Err(NetlinkError::Refused(Errno::from_raw(errno.checked_neg().unwrap_or(0)))),
+                        errno => Err(NetlinkError::Refused(Errno::from_raw(
+                            errno.checked_neg().unwrap_or(0),
+                        ))),
                     };
                 }
                 _ if message.kind == self.entry_kind => {
@@ -412,7 +433,9 @@ struct Message<'a> {
 
 fn split_message(bytes: &[u8]) -> Result<(Message<'_>, &[u8]), NetlinkError> {
     let len = read_u32(bytes, 0)? as usize;
-    let body = bytes.get(HEADER_BYTES..len).ok_or(NetlinkError::Malformed)?;
+    let body = bytes
+        .get(HEADER_BYTES..len)
+        .ok_or(NetlinkError::Malformed)?;
     let message = Message {
         kind: read_u16(bytes, 4)?,
         sequence: read_u32(bytes, 8)?,
@@ -444,7 +467,9 @@ fn parse_link(body: &[u8]) -> Result<Link, NetlinkError> {
 
 /// `None` for an address of a family that is not IP.
 fn parse_address(body: &[u8]) -> Result<Option<Address>, NetlinkError> {
-    let head = body.get(..ADDRESS_HEADER_BYTES).ok_or(NetlinkError::Malformed)?;
+    let head = body
+        .get(..ADDRESS_HEADER_BYTES)
+        .ok_or(NetlinkError::Malformed)?;
     let family = i32::from(head[0]);
     let device_index = read_u32(body, 4)?;
     let (mut local, mut peer, mut label, mut origin) = (None, None, None, 0);
@@ -465,13 +490,19 @@ fn parse_address(body: &[u8]) -> Result<Option<Address>, NetlinkError> {
     }))
 }
 
-fn for_attributes(body: &[u8], header_bytes: usize, mut each: impl FnMut(u16, &[u8])) -> Result<(), NetlinkError> {
+fn for_attributes(
+    body: &[u8],
+    header_bytes: usize,
+    mut each: impl FnMut(u16, &[u8]),
+) -> Result<(), NetlinkError> {
     let mut rest = body.get(header_bytes..).ok_or(NetlinkError::Malformed)?;
     while !rest.is_empty() {
         let len = usize::from(read_u16(rest, 0)?);
         // The two highest bits of the kind say how the value is encoded, not what it is.
         let kind = read_u16(rest, 2)? & 0x3fff;
-        let value = rest.get(ATTRIBUTE_HEADER_BYTES..len).ok_or(NetlinkError::Malformed)?;
+        let value = rest
+            .get(ATTRIBUTE_HEADER_BYTES..len)
+            .ok_or(NetlinkError::Malformed)?;
         each(kind, value);
         rest = rest.get(aligned(len)..).unwrap_or(&[]);
     }
@@ -487,7 +518,10 @@ fn ip(family: i32, value: &[u8]) -> Option<IpAddr> {
 }
 
 fn text(value: &[u8]) -> String {
-    let end = value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
+    let end = value
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(value.len());
     String::from_utf8_lossy(&value[..end]).into_owned()
 }
 
@@ -533,13 +567,26 @@ mod tests {
     #[test]
     fn what_is_asked_reads_back() {
         for addr in ["169.254.2.1", "fd00::2:1"].map(|text| text.parse().unwrap()) {
-            let read = parse_address(&address_body(addr, 5, "lo:hub")).unwrap().unwrap();
-            assert_eq!((read.addr, read.device_index, read.origin), (addr, 5, 7), "{addr}");
+            let read = parse_address(&address_body(addr, 5, "lo:hub"))
+                .unwrap()
+                .unwrap();
+            assert_eq!(
+                (read.addr, read.device_index, read.origin),
+                (addr, 5, 7),
+                "{addr}"
+            );
             assert_eq!(read.prefix_bits, if addr.is_ipv4() { 32 } else { 128 });
-            assert_eq!(read.label.as_deref(), addr.is_ipv4().then_some("lo:hub"), "{addr}");
+            assert_eq!(
+                read.label.as_deref(),
+                addr.is_ipv4().then_some("lo:hub"),
+                "{addr}"
+            );
         }
         let link = parse_link(&make_link("hub-dummy0", "dummy").body).unwrap();
-        assert_eq!((link.name.as_str(), link.state), ("hub-dummy0", LinkState::Down));
+        assert_eq!(
+            (link.name.as_str(), link.state),
+            ("hub-dummy0", LinkState::Down)
+        );
         let link = parse_link(&switch_on(9, Some("edge-hub")).body).unwrap();
         assert_eq!((link.index, link.state), (9, LinkState::Up));
         assert_eq!(link.alias.as_deref(), Some("edge-hub"));
@@ -562,7 +609,11 @@ mod tests {
         let mut bytes = request.encode(3);
         bytes[0] = expected[0];
         assert_eq!(bytes, expected);
-        assert_eq!(request.encode(3)[0] as usize, expected.len(), "the length counts all");
+        assert_eq!(
+            request.encode(3)[0] as usize,
+            expected.len(),
+            "the length counts all"
+        );
     }
 
     #[test]
@@ -578,7 +629,11 @@ mod tests {
         .concat();
         assert_eq!(answer.take(&others), Ok(Progress::Partial));
         assert_eq!(answer.bodies.len(), 0);
-        let ours = [message(entry, 4, 77, &body), message(libc::NLMSG_DONE, 4, 77, &[0; 4])].concat();
+        let ours = [
+            message(entry, 4, 77, &body),
+            message(libc::NLMSG_DONE, 4, 77, &[0; 4]),
+        ]
+        .concat();
         assert_eq!(answer.take(&ours), Ok(Progress::Whole));
         assert_eq!(answer.bodies, [body]);
     }
@@ -595,8 +650,14 @@ mod tests {
             ))
         };
         assert_eq!(verdict(0), Ok(Progress::Whole));
-        assert_eq!(verdict(-libc::EPERM), Err(NetlinkError::Refused(Errno::EPERM)));
-        assert_eq!(verdict(i32::MIN), Err(NetlinkError::Refused(Errno::from_raw(0))));
+        assert_eq!(
+            verdict(-libc::EPERM),
+            Err(NetlinkError::Refused(Errno::EPERM))
+        );
+        assert_eq!(
+            verdict(i32::MIN),
+            Err(NetlinkError::Refused(Errno::from_raw(0)))
+        );
     }
 
     #[test]
@@ -615,7 +676,12 @@ mod tests {
         let body = address_body("fd00::2:1".parse().unwrap(), 1, "");
         let good = [
             message(i32::from(libc::RTM_NEWADDR), 1, 1, &body),
-            message(i32::from(libc::RTM_NEWLINK), 1, 1, &make_link("a", "dummy").body),
+            message(
+                i32::from(libc::RTM_NEWLINK),
+                1,
+                1,
+                &make_link("a", "dummy").body,
+            ),
             message(libc::NLMSG_ERROR, 1, 1, &[0xff; 4]),
         ]
         .concat();
@@ -650,7 +716,10 @@ mod tests {
     fn the_loopback_device_is_there() {
         let mut socket = Socket::open().unwrap();
         let link = socket.link(Which::Name("lo")).unwrap().unwrap();
-        assert_eq!(socket.link(Which::Index(link.index)).unwrap().unwrap().name, "lo");
+        assert_eq!(
+            socket.link(Which::Index(link.index)).unwrap().unwrap().name,
+            "lo"
+        );
         assert_eq!(socket.link(Which::Name("no-such-dev")).unwrap(), None);
         assert!(
             socket

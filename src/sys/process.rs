@@ -68,7 +68,9 @@ fn parse_smaps_rollup(text: &str) -> Option<Memory> {
 fn parse_start(stat: &str) -> Option<Duration> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let ticks: u64 = after_name.split_ascii_whitespace().nth(19)?.parse().ok()?;
-    Some(Duration::from_millis(ticks.checked_mul(1000 / TICKS_PER_SEC)?))
+    Some(Duration::from_millis(
+        ticks.checked_mul(1000 / TICKS_PER_SEC)?,
+    ))
 }
 
 fn parse_uptime(text: &str) -> Option<Duration> {
@@ -84,7 +86,10 @@ mod tests {
     #[test]
     fn this_process() {
         let memory = memory().unwrap();
-        assert!(memory.rss_kib >= memory.pss_kib && memory.pss_kib > 0, "{memory:?}");
+        assert!(
+            memory.rss_kib >= memory.pss_kib && memory.pss_kib > 0,
+            "{memory:?}"
+        );
         assert!(age().unwrap() < Duration::from_secs(86_400));
         let now = super::super::clock::system_unix_secs();
         assert!(process_start(now).unwrap() <= now);

@@ -9,7 +9,12 @@ use std::os::fd::AsFd;
 ///
 /// # Errors
 /// The kernel's, if it does not know an option.
-pub fn notice_death(socket: &impl AsFd, idle_secs: u32, interval_secs: u32, unacked_millis: u32) -> io::Result<()> {
+pub fn notice_death(
+    socket: &impl AsFd,
+    idle_secs: u32,
+    interval_secs: u32,
+    unacked_millis: u32,
+) -> io::Result<()> {
     setsockopt(socket, sockopt::KeepAlive, &true)?;
     setsockopt(socket, sockopt::TcpKeepIdle, &idle_secs)?;
     setsockopt(socket, sockopt::TcpKeepInterval, &interval_secs)?;

@@ -9,7 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub struct TokioIo<T>(pub T);
 
 impl<T: hyper::rt::Read + Unpin> AsyncRead for TokioIo<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let read = {
             // SAFETY: hyper's `ReadBuf` only ever initializes what it is given, it never takes that back.
             let unfilled = unsafe { buf.unfilled_mut() };
@@ -25,7 +29,11 @@ impl<T: hyper::rt::Read + Unpin> AsyncRead for TokioIo<T> {
 }
 
 impl<T: hyper::rt::Write + Unpin> AsyncWrite for TokioIo<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
 

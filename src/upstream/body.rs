@@ -197,7 +197,10 @@ impl Body for Upload {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         if !self.current.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.current)))));
         }
@@ -299,7 +302,10 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.poll_chunk(cx)
             .map(|piece| piece.map(|result| result.map(Frame::data)))
     }
@@ -314,7 +320,9 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             ResponseBody::H2(body) if body.ended => SizeHint::with_exact(0),
-            ResponseBody::H2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
+            ResponseBody::H2(body) => body
+                .left
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
             ResponseBody::H1(body) => body.body.size_hint(),
         }
     }
@@ -328,11 +336,18 @@ impl H2Body {
         match ready!(self.stream.poll_data(cx)) {
             Some(Ok(data)) => {
                 // Cannot fail: these bytes were received and not released before.
-                let _ = self.stream.flow_control().release_capacity(data.remaining());
+                let _ = self
+                    .stream
+                    .flow_control()
+                    .release_capacity(data.remaining());
                 Poll::Ready(Some(self.count(data)))
             }
             // RFC 9113 section 8.1: NO_ERROR after a whole response asks us to stop uploading.
-            Some(Err(error)) if error.is_remote() && error.is_reset() && error.reason() == Some(Reason::NO_ERROR) => {
+            Some(Err(error))
+                if error.is_remote()
+                    && error.is_reset()
+                    && error.reason() == Some(Reason::NO_ERROR) =>
+            {
                 self.end(None)
             }
             Some(Err(error)) => self.end(Some(BodyError::Broken(error.to_string()))),
@@ -345,7 +360,9 @@ impl H2Body {
         match &mut self.left {
             Some(left) if *left < length => {
                 self.ended = true;
-                Err(BodyError::Broken("more bytes than its content-length".into()))
+                Err(BodyError::Broken(
+                    "more bytes than its content-length".into(),
+                ))
             }
             Some(left) => {
                 *left -= length;

@@ -5,8 +5,8 @@ use super::io::{Heard, Watched};
 use super::url::ServerUrl;
 use crate::health::Reason;
 use crate::limits::{
-    CONNECT_STAGGER_MILLIS, SERVER_ADDRESSES_MAX, UPSTREAM_KEEPALIVE_IDLE_SECS, UPSTREAM_KEEPALIVE_INTERVAL_SECS,
-    UPSTREAM_TLS_BUFFER_BYTES, UPSTREAM_USER_TIMEOUT_MILLIS,
+    CONNECT_STAGGER_MILLIS, SERVER_ADDRESSES_MAX, UPSTREAM_KEEPALIVE_IDLE_SECS,
+    UPSTREAM_KEEPALIVE_INTERVAL_SECS, UPSTREAM_TLS_BUFFER_BYTES, UPSTREAM_USER_TIMEOUT_MILLIS,
 };
 use crate::sys::tcp::notice_death;
 use rustls::pki_types::ServerName;
@@ -53,7 +53,9 @@ pub(crate) async fn connect(
 ) -> Result<Connected, ConnectError> {
     let attempt = async {
         let addresses = resolve(url, known, deadline).await?;
-        let tcp = race(addresses).await.map_err(|e| ConnectError::Link(tcp_reason(&e)))?;
+        let tcp = race(addresses)
+            .await
+            .map_err(|e| ConnectError::Link(tcp_reason(&e)))?;
         secure(url, tls, offer, own_certificate, tcp).await
     };
     match timeout_at(deadline, attempt).await {
@@ -65,7 +67,11 @@ pub(crate) async fn connect(
 /// The addresses that a name had when it was last resolved: DNS may be the part that is cut off.
 pub(crate) type Known = RefCell<Vec<SocketAddr>>;
 
-async fn resolve(url: &ServerUrl, known: &Known, deadline: Instant) -> Result<Vec<SocketAddr>, ConnectError> {
+async fn resolve(
+    url: &ServerUrl,
+    known: &Known,
+    deadline: Instant,
+) -> Result<Vec<SocketAddr>, ConnectError> {
     let patience = deadline.saturating_duration_since(Instant::now()) / 3;
     let lookup = timeout(patience, lookup_host((url.host.as_str(), url.port)));
     let error = match lookup.await {
@@ -94,7 +100,9 @@ fn interleaved(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
         return found;
     };
     let count = found.len();
-    let (same, other): (Vec<_>, Vec<_>) = found.into_iter().partition(|a| a.is_ipv6() == first.is_ipv6());
+    let (same, other): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|a| a.is_ipv6() == first.is_ipv6());
     let (mut same, mut other) = (same.into_iter(), other.into_iter());
     let mut mixed = Vec::with_capacity(count);
     while mixed.len() < count {
@@ -154,7 +162,8 @@ async fn secure(
     own_certificate: bool,
     tcp: TcpStream,
 ) -> Result<Connected, ConnectError> {
-    let name = ServerName::try_from(url.host.clone()).map_err(|e| ConnectError::Link(Reason::Name(e.to_string())))?;
+    let name = ServerName::try_from(url.host.clone())
+        .map_err(|e| ConnectError::Link(Reason::Name(e.to_string())))?;
     let mut tls = tls.clone();
     tls.alpn_protocols = match offer {
         Offer::Both => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
@@ -175,10 +184,12 @@ async fn secure(
 /// What an error on a fresh TLS connection means. The server's verdict on our certificate comes, in TLS 1.3, only
 /// after the handshake, so the first exchange passes here too.
 pub(crate) fn io_failure(error: &io::Error, own_certificate: bool) -> ConnectError {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let tls = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     // Through h2 only the text arrives.
-    let alert =
-        matches!(tls, Some(rustls::Error::AlertReceived(_))) || error.to_string().starts_with("received fatal alert");
+    let alert = matches!(tls, Some(rustls::Error::AlertReceived(_)))
+        || error.to_string().starts_with("received fatal alert");
     match tls {
         _ if alert && own_certificate => {
             ConnectError::OurCertificate(format!("the server refuses our certificate: {error}"))
@@ -218,7 +229,9 @@ fn tcp_reason(error: &io::Error) -> Reason {
     match error.kind() {
         ConnectionRefused => Reason::Refused,
         TimedOut => Reason::TimedOut,
-        ConnectionReset | BrokenPipe | UnexpectedEof | ConnectionAborted => Reason::Reset(error.to_string()),
+        ConnectionReset | BrokenPipe | UnexpectedEof | ConnectionAborted => {
+            Reason::Reset(error.to_string())
+        }
         _ => Reason::Unreachable(error.to_string()),
     }
 }
@@ -229,7 +242,9 @@ mod tests {
 
     #[test]
     fn families_take_turns() {
-        let parse = |list: &[&str]| -> Vec<SocketAddr> { list.iter().map(|a| a.parse().unwrap()).collect() };
+        let parse = |list: &[&str]| -> Vec<SocketAddr> {
+            list.iter().map(|a| a.parse().unwrap()).collect()
+        };
         let found = parse(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"]);
         assert_eq!(
             interleaved(found),
@@ -249,7 +264,10 @@ mod tests {
         let silent = "192.0.2.1:9".parse().unwrap();
         let good = alive.local_addr().unwrap();
         let local = tokio::task::LocalSet::new();
-        let stream = local.run_until(race(vec![silent, refusing, good])).await.unwrap();
+        let stream = local
+            .run_until(race(vec![silent, refusing, good]))
+            .await
+            .unwrap();
         assert_eq!(stream.peer_addr().unwrap(), good);
         let none = local.run_until(race(vec![refusing])).await.unwrap_err();
         assert_eq!(tcp_reason(&none), Reason::Refused);

@@ -58,7 +58,11 @@ impl fmt::Display for SendError {
             SendError::TlsRefused(text) => write!(f, "TLS refused: {text}"),
             SendError::Client(text) => write!(f, "client broke off its body: {text}"),
             SendError::Gateway(response) => {
-                write!(f, "answered {} by a load balancer", response.status().as_u16())
+                write!(
+                    f,
+                    "answered {} by a load balancer",
+                    response.status().as_u16()
+                )
             }
         }
     }
@@ -86,8 +90,12 @@ pub(crate) enum ConnectError {
 impl From<ConnectError> for SendError {
     fn from(error: ConnectError) -> SendError {
         match error {
-            ConnectError::NoIdentity => SendError::NotSent("no key pair is configured for this way".into()),
-            ConnectError::Link(Reason::Tls(text)) | ConnectError::OurCertificate(text) => SendError::TlsRefused(text),
+            ConnectError::NoIdentity => {
+                SendError::NotSent("no key pair is configured for this way".into())
+            }
+            ConnectError::Link(Reason::Tls(text)) | ConnectError::OurCertificate(text) => {
+                SendError::TlsRefused(text)
+            }
             ConnectError::Link(reason) => SendError::NotSent(reason.to_string()),
         }
     }

@@ -49,7 +49,10 @@ pub fn upgrade_response_headers(headers: HeaderMap) -> HeaderMap {
 
 /// Whether a request asks to leave HTTP: Connection names Upgrade, and there is an Upgrade field.
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE) && named_by_connection(headers).iter().any(|name| name == "upgrade")
+    headers.contains_key(header::UPGRADE)
+        && named_by_connection(headers)
+            .iter()
+            .any(|name| name == "upgrade")
 }
 
 fn keeps(name: &str, named: &[String]) -> bool {
@@ -83,7 +86,9 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|line| line.split(','))
         .map(|name| name.trim().to_ascii_lowercase())
-        .filter(|name| !name.is_empty() && !matches!(name.as_str(), "authorization" | "content-length"))
+        .filter(|name| {
+            !name.is_empty() && !matches!(name.as_str(), "authorization" | "content-length")
+        })
         .collect()
 }
 

@@ -102,7 +102,12 @@ impl H1Conn {
             conn: self,
             idle: Rc::downgrade(idle),
         };
-        Ok(response.map(|body| ResponseBody::H1(H1Body { body, back: Some(back) })))
+        Ok(response.map(|body| {
+            ResponseBody::H1(H1Body {
+                body,
+                back: Some(back),
+            })
+        }))
     }
 
     /// One request, up to the head of its response, which may be `101`.
@@ -115,16 +120,19 @@ impl H1Conn {
             return Err(Failure::Unprocessed(told(&error)));
         }
         let request = request.map(|()| upload.take_out());
-        self.sender.try_send_request(request).await.map_err(|mut failed| {
-            let text = told(failed.error());
-            match failed.take_message() {
-                Some(request) => {
-                    *upload = request.into_body();
-                    Failure::Unprocessed(text)
+        self.sender
+            .try_send_request(request)
+            .await
+            .map_err(|mut failed| {
+                let text = told(failed.error());
+                match failed.take_message() {
+                    Some(request) => {
+                        *upload = request.into_body();
+                        Failure::Unprocessed(text)
+                    }
+                    None if failed.error().is_user() => Failure::Client(text),
+                    None => Failure::Died(text),
                 }
-                None if failed.error().is_user() => Failure::Client(text),
-                None => Failure::Died(text),
-            }
-        })
+            })
     }
 }

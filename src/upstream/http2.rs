@@ -93,7 +93,10 @@ impl H2Conn {
             self.vitals.leave();
             return None;
         }
-        let most = self.sender.current_max_send_streams().min(STREAMS_PER_CONNECTION_MAX);
+        let most = self
+            .sender
+            .current_max_send_streams()
+            .min(STREAMS_PER_CONNECTION_MAX);
         let taken = self.vitals.streams.get();
         (taken < most).then(|| {
             self.vitals.streams.set(taken + 1);
@@ -105,7 +108,8 @@ impl H2Conn {
     /// never kept.
     pub(crate) fn open(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        !self.vitals.is_leaving() && matches!(self.sender.clone().poll_ready(&mut cx), Poll::Ready(Ok(())))
+        !self.vitals.is_leaving()
+            && matches!(self.sender.clone().poll_ready(&mut cx), Poll::Ready(Ok(())))
     }
 
     /// One request, up to the head of its response.
@@ -117,7 +121,9 @@ impl H2Conn {
     ) -> Result<Response<ResponseBody>, Failure> {
         let bodiless = upload.is_empty();
         let mut sender = self.sender.clone();
-        let (response, mut stream) = sender.send_request(request, bodiless).map_err(|e| self.failure(&e))?;
+        let (response, mut stream) = sender
+            .send_request(request, bodiless)
+            .map_err(|e| self.failure(&e))?;
         // Otherwise the handle would keep a connection open that has left the pool.
         drop(sender);
         let mut response = pin!(response);
@@ -145,7 +151,9 @@ impl H2Conn {
                 }
             }))
         });
-        Ok(head.map(|stream| body(stream, None, ticket, rest)).with_length())
+        Ok(head
+            .map(|stream| body(stream, None, ticket, rest))
+            .with_length())
     }
 
     fn failure(&self, error: &h2::Error) -> Failure {
@@ -169,7 +177,12 @@ impl H2Conn {
     }
 }
 
-fn body(stream: h2::RecvStream, left: Option<u64>, ticket: Ticket, upload: Option<AbortOnDrop>) -> ResponseBody {
+fn body(
+    stream: h2::RecvStream,
+    left: Option<u64>,
+    ticket: Ticket,
+    upload: Option<AbortOnDrop>,
+) -> ResponseBody {
     let ended = stream.is_end_stream();
     let ticket = (!ended).then_some(ticket);
     let upload = upload.filter(|_| !ended);
@@ -286,7 +299,11 @@ pub(crate) enum Ended {
 }
 
 /// Moves a connection's bytes until it ends. `keeper` tells whether it is the one to be pinged even when idle.
-pub(crate) async fn drive(driver: Driver, pulse: Pulse, keeper: impl Fn(&Rc<Vitals>) -> bool) -> Ended {
+pub(crate) async fn drive(
+    driver: Driver,
+    pulse: Pulse,
+    keeper: impl Fn(&Rc<Vitals>) -> bool,
+) -> Ended {
     let Driver {
         mut connection,
         mut pings,
@@ -345,7 +362,11 @@ enum Look {
 fn look(now: Instant, heard: Instant, asked: Option<Instant>, wanted: bool, pulse: Pulse) -> Look {
     if let Some(asked) = asked {
         let dead = asked.max(heard) + pulse.wait;
-        return if now >= dead { Look::Dead } else { Look::At(dead) };
+        return if now >= dead {
+            Look::Dead
+        } else {
+            Look::At(dead)
+        };
     }
     let silent = heard + pulse.after;
     match () {
@@ -378,7 +399,10 @@ mod tests {
             (7, 4, Some(2), false, Look::Dead),
         ] {
             let got = look(at(now), at(heard), asked.map(at), wanted, pulse);
-            assert_eq!(got, then, "now {now} heard {heard} asked {asked:?} wanted {wanted}");
+            assert_eq!(
+                got, then,
+                "now {now} heard {heard} asked {asked:?} wanted {wanted}"
+            );
         }
     }
 }

@@ -98,7 +98,15 @@ impl Server {
         own_certificate: bool,
         deadline: Instant,
     ) -> Result<Connected, ConnectError> {
-        connect(&self.url, tls, offer, own_certificate, &self.known, deadline).await
+        connect(
+            &self.url,
+            tls,
+            offer,
+            own_certificate,
+            &self.known,
+            deadline,
+        )
+        .await
     }
 
     /// A connection for one request: one that is there, or a new one.
@@ -248,7 +256,10 @@ impl Server {
     }
 
     fn heard_within(&self, most: Duration) -> bool {
-        self.live.borrow().iter().any(|v| v.heard.at().elapsed() < most)
+        self.live
+            .borrow()
+            .iter()
+            .any(|v| v.heard.at().elapsed() < most)
     }
 
     fn is_newest(&self, vitals: &Rc<Vitals>) -> bool {
@@ -274,7 +285,10 @@ impl Server {
         let live = self.live.borrow().clone();
         let mut left = live.iter().filter(|v| !v.is_leaving()).count();
         for vitals in &live {
-            if left > 1 && !vitals.is_leaving() && vitals.idle_for(now).is_some_and(|idle| idle >= most) {
+            if left > 1
+                && !vitals.is_leaving()
+                && vitals.idle_for(now).is_some_and(|idle| idle >= most)
+            {
                 vitals.leave();
                 left -= 1;
             }
@@ -287,7 +301,10 @@ impl Server {
         for vitals in self.live.borrow().iter().filter(|v| v.streams() == 0) {
             vitals.leave();
         }
-        self.pools.borrow().values().for_each(|pool| pool.idle.clear());
+        self.pools
+            .borrow()
+            .values()
+            .for_each(|pool| pool.idle.clear());
         self.sweep();
     }
 
@@ -302,7 +319,12 @@ impl Server {
 
     /// Connections and streams, now.
     pub(crate) fn load(&self) -> (usize, usize) {
-        let idle: usize = self.pools.borrow().values().map(|pool| pool.idle.len()).sum();
+        let idle: usize = self
+            .pools
+            .borrow()
+            .values()
+            .map(|pool| pool.idle.len())
+            .sum();
         let busy = H1_CONNECTIONS_PER_SERVER_MAX - self.http1_places.available_permits();
         let live = self.live.borrow();
         let streams: usize = live.iter().map(|v| v.streams()).sum();
@@ -317,10 +339,15 @@ impl Pool {
             .borrow()
             .iter()
             .find_map(|conn| Some((conn.clone(), conn.ticket()?)));
-        self.h2.borrow_mut().retain(|conn| !conn.vitals.is_leaving());
+        self.h2
+            .borrow_mut()
+            .retain(|conn| !conn.vitals.is_leaving());
         match found {
             Some((conn, ticket)) => Some(Lease::H2(conn, ticket)),
-            None => self.idle.take().map(|conn| Lease::H1(conn, self.idle.clone())),
+            None => self
+                .idle
+                .take()
+                .map(|conn| Lease::H1(conn, self.idle.clone())),
         }
     }
 }

@@ -108,7 +108,9 @@ async fn ask(upstream: &Upstream, server: &Rc<Server>) -> Result<(), Reason> {
         }
     };
     match answer.await {
-        Ok((status, headers)) if is_gateway_answer(status, &headers) => Err(Reason::Gateway(status.as_u16())),
+        Ok((status, headers)) if is_gateway_answer(status, &headers) => {
+            Err(Reason::Gateway(status.as_u16()))
+        }
         Ok(_) | Err(ConnectError::OurCertificate(_)) => Ok(()),
         Err(ConnectError::NoIdentity) => Err(Reason::Tls("no identity".into())),
         Err(ConnectError::Link(reason)) => Err(reason),
@@ -122,7 +124,9 @@ async fn ask_http2(
     own_certificate: bool,
 ) -> Result<Answer, ConnectError> {
     let (conn, driver) = http2::open(connected, Rc::default(), own_certificate).await?;
-    let ticket = conn.ticket().ok_or_else(|| broken("no stream for a probe"))?;
+    let ticket = conn
+        .ticket()
+        .ok_or_else(|| broken("no stream for a probe"))?;
     let request = h2_request(&server.url, &version()).map_err(|text| broken(&text))?;
     let mut upload = Upload::new(RequestBody::Empty, upstream.replay.clone());
     tokio::select! {
@@ -135,8 +139,14 @@ async fn ask_http2(
     }
 }
 
-async fn ask_http1(upstream: &Upstream, server: &Server, connected: Connected) -> Result<Answer, ConnectError> {
-    let (mut conn, connection) = http1::open(connected, None).await.map_err(|e| broken(&e.to_string()))?;
+async fn ask_http1(
+    upstream: &Upstream,
+    server: &Server,
+    connected: Connected,
+) -> Result<Answer, ConnectError> {
+    let (mut conn, connection) = http1::open(connected, None)
+        .await
+        .map_err(|e| broken(&e.to_string()))?;
     let request = h1_request(&server.url, &version()).map_err(|text| broken(&text))?;
     let mut upload = Upload::new(RequestBody::Empty, upstream.replay.clone());
     tokio::select! {

@@ -26,7 +26,12 @@ impl Upstream {
     ///
     /// # Errors
     /// Whether the server can have acted on it, see [`SendError`]. Reads were tried on every server that is not down.
-    pub async fn send(&self, way: Way, head: &Parts, body: RequestBody) -> Result<Response<ResponseBody>, SendError> {
+    pub async fn send(
+        &self,
+        way: Way,
+        head: &Parts,
+        body: RequestBody,
+    ) -> Result<Response<ResponseBody>, SendError> {
         let read = is_read(&head.method);
         let mut upload = Upload::new(body, self.replay.clone());
         let mut last = None;
@@ -71,7 +76,9 @@ impl Upstream {
                         let _ = connection.with_upgrades().await;
                     });
                     return conn.head(request, &mut upload).await.map_err(|f| match f {
-                        Failure::Unprocessed(text) | Failure::Malformed(text) => SendError::NotSent(text),
+                        Failure::Unprocessed(text) | Failure::Malformed(text) => {
+                            SendError::NotSent(text)
+                        }
                         Failure::Client(text) => SendError::Client(text),
                         Failure::Died(text) | Failure::Reset(text) => SendError::Lost(text),
                     });
@@ -148,7 +155,9 @@ impl Upstream {
                 Err(Tried::Sent(Failure::Malformed(text))) => return Err(SendError::NotSent(text)),
             }
         }
-        Err(SendError::NotSent(format!("refused {ATTEMPTS_MAX} times: {refusal}")))
+        Err(SendError::NotSent(format!(
+            "refused {ATTEMPTS_MAX} times: {refusal}"
+        )))
     }
 
     async fn exchange(
@@ -166,11 +175,15 @@ impl Upstream {
         match lease {
             Lease::H2(conn, ticket) => {
                 let request = h2_request(&server.url, head).map_err(malformed)?;
-                conn.exchange(ticket, request, upload).await.map_err(Tried::Sent)
+                conn.exchange(ticket, request, upload)
+                    .await
+                    .map_err(Tried::Sent)
             }
             Lease::H1(conn, idle) => {
                 let request = h1_request(&server.url, head).map_err(malformed)?;
-                conn.exchange(request, upload, &idle).await.map_err(Tried::Sent)
+                conn.exchange(request, upload, &idle)
+                    .await
+                    .map_err(Tried::Sent)
             }
         }
     }
@@ -194,14 +207,20 @@ impl Upstream {
         }
     }
 
-    async fn connect_http1(&self, server: &Server, way: Way) -> Result<super::connect::Connected, ConnectError> {
+    async fn connect_http1(
+        &self,
+        server: &Server,
+        way: Way,
+    ) -> Result<super::connect::Connected, ConnectError> {
         let config = self.tls.config(way).ok_or(ConnectError::NoIdentity)?;
         let deadline = Instant::now() + self.settings.connect_timeout;
         let made = server
             .connect(&config, Offer::Http1, way.has_certificate(), deadline)
             .await;
         match &made {
-            Ok(_) if self.link.usable(server.index) => self.link.feed(server.index, Input::Answered),
+            Ok(_) if self.link.usable(server.index) => {
+                self.link.feed(server.index, Input::Answered)
+            }
             Err(ConnectError::Link(reason)) => server.fail(reason.clone()),
             _ => {}
         }
@@ -281,7 +300,9 @@ fn request(head: &Parts, uri: Uri, version: Version) -> Result<Request<()>, Stri
 }
 
 fn authority(url: &ServerUrl) -> Result<Authority, String> {
-    url.authority().parse().map_err(|_| format!("{url} is no authority"))
+    url.authority()
+        .parse()
+        .map_err(|_| format!("{url} is no authority"))
 }
 
 fn path(head: &Parts) -> PathAndQuery {
@@ -300,7 +321,12 @@ mod tests {
         let check = |status: u16, lines: &[(&'static str, &'static str)], gateway: bool| {
             let headers = lines
                 .iter()
-                .map(|(n, v)| (header::HeaderName::from_static(n), HeaderValue::from_static(v)))
+                .map(|(n, v)| {
+                    (
+                        header::HeaderName::from_static(n),
+                        HeaderValue::from_static(v),
+                    )
+                })
                 .collect();
             assert_eq!(
                 is_gateway_answer(StatusCode::from_u16(status).unwrap(), &headers),
@@ -316,7 +342,15 @@ mod tests {
         check(503, &[("audit-id", "x")], false);
         check(503, &[("x-kubernetes-pf-flowschema-uid", "x")], false);
         check(503, &[("content-type", "application/json")], false);
-        check(503, &[("content-type", "application/vnd.kubernetes.protobuf")], false);
-        check(504, &[("content-type", "Application/JSON; charset=utf-8")], false);
+        check(
+            503,
+            &[("content-type", "application/vnd.kubernetes.protobuf")],
+            false,
+        );
+        check(
+            504,
+            &[("content-type", "Application/JSON; charset=utf-8")],
+            false,
+        );
     }
 }

@@ -92,14 +92,20 @@ fn settings(servers: Vec<ServerUrl>, pki: &Pki) -> Settings {
 }
 
 /// Serves HTTP/2 by a script, which is told the number of the connection. Counts connections.
-fn serve(listener: TcpListener, acceptor: TlsAcceptor, h2: h2::server::Builder, script: Script) -> Rc<Cell<usize>> {
+fn serve(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    h2: h2::server::Builder,
+    script: Script,
+) -> Rc<Cell<usize>> {
     let count = Rc::new(Cell::new(0));
     let counted = count.clone();
     spawn_local(async move {
         loop {
             let (tcp, _) = listener.accept().await.unwrap();
             counted.set(counted.get() + 1);
-            let (number, acceptor, h2, script) = (counted.get(), acceptor.clone(), h2.clone(), script.clone());
+            let (number, acceptor, h2, script) =
+                (counted.get(), acceptor.clone(), h2.clone(), script.clone());
             spawn_local(async move {
                 let Ok(tls) = acceptor.accept(tcp).await else {
                     return;
@@ -191,10 +197,19 @@ fn one_connection_carries_all() {
     run(async {
         let pki = pki(&["h2", "http/1.1"]);
         let (listener, url) = listen().await;
-        let count = serve(listener, pki.acceptor.clone(), h2::server::Builder::new(), echo_path());
+        let count = serve(
+            listener,
+            pki.acceptor.clone(),
+            h2::server::Builder::new(),
+            echo_path(),
+        );
         let upstream = Upstream::new(settings(vec![url], &pki));
         // Those that come while it is being connected wait for the same connection.
-        let (a, b, c) = tokio::join!(get(&upstream, "/a"), get(&upstream, "/b"), get(&upstream, "/c"));
+        let (a, b, c) = tokio::join!(
+            get(&upstream, "/a"),
+            get(&upstream, "/b"),
+            get(&upstream, "/c")
+        );
         assert_eq!(
             (a.unwrap().1, b.unwrap().1, c.unwrap().1),
             ("/a".into(), "/b".into(), "/c".into())
@@ -249,13 +264,19 @@ fn stream_limit_opens_another_connection() {
         assert_eq!(upstream.status()[0].connections, 3);
         assert!(count.get() >= 3);
         open.clear();
-        until("surplus connections close", || upstream.status()[0].connections == 1).await;
+        until("surplus connections close", || {
+            upstream.status()[0].connections == 1
+        })
+        .await;
     });
 }
 
 /// Speaks HTTP/2 frame by frame, for what h2's server cannot be made to do. `on` gets type, flags, stream and payload
 /// and says what to send; an empty answer closes.
-async fn raw(mut tls: TlsStream<TcpStream>, mut on: impl FnMut(u8, u8, u32, &[u8]) -> Option<Vec<u8>>) {
+async fn raw(
+    mut tls: TlsStream<TcpStream>,
+    mut on: impl FnMut(u8, u8, u32, &[u8]) -> Option<Vec<u8>>,
+) {
     let mut preface = [0; 24];
     tls.read_exact(&mut preface).await.unwrap();
     tls.write_all(&frame(4, 0, 0, &[])).await.unwrap();
@@ -404,10 +425,17 @@ fn refused_streams_are_sent_again_while_the_body_is_small() {
                 answer(respond, 200, String::from_utf8(got).unwrap().leak());
             }
         });
-        let _count = serve(listener, pki.acceptor.clone(), h2::server::Builder::new(), refusing);
+        let _count = serve(
+            listener,
+            pki.acceptor.clone(),
+            h2::server::Builder::new(),
+            refusing,
+        );
         let upstream = Upstream::new(settings(vec![url], &pki));
         let post = |body| upstream.send(Way::Bearer, Box::leak(Box::new(head("POST", "/"))), body);
-        let response = post(RequestBody::Bytes(Bytes::from_static(b"twice"))).await.unwrap();
+        let response = post(RequestBody::Bytes(Bytes::from_static(b"twice")))
+            .await
+            .unwrap();
         assert_eq!(read_all(response.into_body()).await.unwrap(), b"twice");
         assert_eq!(upstream.replay.get(), 0, "nothing is kept after the answer");
     });
@@ -426,7 +454,12 @@ fn refused_streams_are_sent_again_while_the_body_is_small() {
             }
             respond.send_reset(h2::Reason::REFUSED_STREAM);
         });
-        serve(listener, pki.acceptor.clone(), h2::server::Builder::new(), refusing);
+        serve(
+            listener,
+            pki.acceptor.clone(),
+            h2::server::Builder::new(),
+            refusing,
+        );
         let upstream = Upstream::new(settings(vec![url], &pki));
         let body = RequestBody::Bytes(Bytes::from(vec![b'x'; 200_000]));
         let error = upstream
@@ -457,7 +490,12 @@ fn stalled_readers_stop_nobody() {
                 }
             }
         });
-        let count = serve(listener, pki.acceptor.clone(), h2::server::Builder::new(), endless);
+        let count = serve(
+            listener,
+            pki.acceptor.clone(),
+            h2::server::Builder::new(),
+            endless,
+        );
         let upstream = Upstream::new(settings(vec![url], &pki));
         let mut stalled = Vec::new();
         for _ in 0..20 {
@@ -527,7 +565,11 @@ fn a_black_hole_is_known_soon_and_its_end_too() {
         let pending = get(&upstream, "/pending");
         let error = pending.await.err().unwrap();
         assert!(matches!(error, SendError::Lost(_)), "{error}");
-        assert!(cut.elapsed() < Duration::from_millis(1500), "{:?}", cut.elapsed());
+        assert!(
+            cut.elapsed() < Duration::from_millis(1500),
+            "{:?}",
+            cut.elapsed()
+        );
         assert!(
             read_all(watch.into_body()).await.is_err(),
             "a cut watch is no end of a watch"
@@ -541,7 +583,11 @@ fn a_black_hole_is_known_soon_and_its_end_too() {
     });
 }
 
-async fn pipe(from: &mut tokio::net::tcp::OwnedReadHalf, to: &mut tokio::net::tcp::OwnedWriteHalf, open: &Cell<bool>) {
+async fn pipe(
+    from: &mut tokio::net::tcp::OwnedReadHalf,
+    to: &mut tokio::net::tcp::OwnedWriteHalf,
+    open: &Cell<bool>,
+) {
     let mut buffer = [0; 4096];
     loop {
         match from.read(&mut buffer).await {
@@ -601,7 +647,10 @@ fn refusal_is_known_at_once_and_recovery_is_found() {
         serve_both(listener, pki.acceptor.clone(), echo_path());
         upstream.link().became_up().await;
         assert_eq!(get(&upstream, "/x").await.unwrap().1, "/x");
-        assert_eq!(upstream.status()[0].last_error.as_deref(), Some("connection refused"));
+        assert_eq!(
+            upstream.status()[0].last_error.as_deref(),
+            Some("connection refused")
+        );
     });
 }
 
@@ -616,8 +665,12 @@ fn a_body_that_breaks_off_is_an_error() {
             if path == "/short" {
                 head = head.header("content-length", 100);
             }
-            let mut stream = respond.send_response(head.body(()).unwrap(), false).unwrap();
-            stream.send_data(Bytes::from_static(b"half"), path == "/short").unwrap();
+            let mut stream = respond
+                .send_response(head.body(()).unwrap(), false)
+                .unwrap();
+            stream
+                .send_data(Bytes::from_static(b"half"), path == "/short")
+                .unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;
             match path.as_str() {
                 "/reset" => stream.send_reset(h2::Reason::INTERNAL_ERROR),
@@ -625,10 +678,17 @@ fn a_body_that_breaks_off_is_an_error() {
                 _ => {}
             }
         });
-        serve(listener, pki.acceptor.clone(), h2::server::Builder::new(), breaking);
+        serve(
+            listener,
+            pki.acceptor.clone(),
+            h2::server::Builder::new(),
+            breaking,
+        );
         let upstream = Upstream::new(settings(vec![url], &pki));
         for path in ["/reset", "/cancel", "/short"] {
-            let response = upstream.send(Way::Bearer, &head("GET", path), RequestBody::Empty).await;
+            let response = upstream
+                .send(Way::Bearer, &head("GET", path), RequestBody::Empty)
+                .await;
             // A wrong length may be found out before the head is handed over.
             if let Ok(response) = response {
                 assert!(read_all(response.into_body()).await.is_err(), "{path}");
@@ -654,9 +714,16 @@ fn answers_come_before_the_end_of_the_upload() {
                 body.flow_control().release_capacity(data.len()).unwrap();
                 got += data.len();
             }
-            stream.send_data(Bytes::from(got.to_string()), true).unwrap();
+            stream
+                .send_data(Bytes::from(got.to_string()), true)
+                .unwrap();
         });
-        serve(listener, pki.acceptor.clone(), h2::server::Builder::new(), early);
+        serve(
+            listener,
+            pki.acceptor.clone(),
+            h2::server::Builder::new(),
+            early,
+        );
         let upstream = Upstream::new(settings(vec![url], &pki));
         let big = || RequestBody::Bytes(Bytes::from(vec![7; 3_000_000]));
         let response = upstream
@@ -665,7 +732,10 @@ fn answers_come_before_the_end_of_the_upload() {
             .unwrap();
         assert_eq!(response.status(), 413);
         assert_eq!(read_all(response.into_body()).await.unwrap(), b"too large");
-        let response = upstream.send(Way::Bearer, &head("POST", "/read"), big()).await.unwrap();
+        let response = upstream
+            .send(Way::Bearer, &head("POST", "/read"), big())
+            .await
+            .unwrap();
         assert_eq!(read_all(response.into_body()).await.unwrap(), b"3000000");
         assert_eq!(upstream.status()[0].streams, 0);
     });
@@ -719,7 +789,11 @@ impl hyper::body::Body for Full {
         mut self: Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
-        std::task::Poll::Ready(self.0.take().map(|bytes| Ok(hyper::body::Frame::data(bytes))))
+        std::task::Poll::Ready(
+            self.0
+                .take()
+                .map(|bytes| Ok(hyper::body::Frame::data(bytes))),
+        )
     }
 
     fn size_hint(&self) -> hyper::body::SizeHint {
@@ -727,7 +801,10 @@ impl hyper::body::Body for Full {
     }
 }
 
-async fn serve_http1(tls: TlsStream<TcpStream>, answer: impl Fn(Request<hyper::body::Incoming>) -> Response<Full>) {
+async fn serve_http1(
+    tls: TlsStream<TcpStream>,
+    answer: impl Fn(Request<hyper::body::Incoming>) -> Response<Full>,
+) {
     let service = hyper::service::service_fn(|request| {
         let response = answer(request);
         async { Ok::<_, Infallible>(response) }
@@ -769,7 +846,10 @@ fn http1_servers_are_spoken_to_in_kind() {
         }
         assert_eq!(count.get(), 1, "the connection is used again");
         let body = RequestBody::Bytes(Bytes::from_static(b"{}"));
-        let response = upstream.send(Way::Bearer, &head("POST", "/"), body).await.unwrap();
+        let response = upstream
+            .send(Way::Bearer, &head("POST", "/"), body)
+            .await
+            .unwrap();
         // One byte short of its end, it cannot be used again.
         drop(response);
         assert_eq!(get(&upstream, "/").await.unwrap().0, 200);
@@ -793,9 +873,19 @@ fn upgrades() {
                 assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
                 spawn_local(serve_http1(tls, |mut request| {
                     if request.uri().path() == "/forbidden" {
-                        return Response::builder().status(403).body(Full::from("no")).unwrap();
+                        return Response::builder()
+                            .status(403)
+                            .body(Full::from("no"))
+                            .unwrap();
                     }
-                    assert_eq!(request.headers().get_all("x-stream-protocol-version").iter().count(), 2);
+                    assert_eq!(
+                        request
+                            .headers()
+                            .get_all("x-stream-protocol-version")
+                            .iter()
+                            .count(),
+                        2
+                    );
                     let upgrade = hyper::upgrade::on(&mut request);
                     spawn_local(async move {
                         let mut io = TokioIo(upgrade.await.unwrap());
@@ -820,7 +910,9 @@ fn upgrades() {
             ("x-stream-protocol-version", "v4.channel.k8s.io"),
             ("x-stream-protocol-version", "v3.channel.k8s.io"),
         ] {
-            wanted.headers.append(name, http::HeaderValue::from_static(value));
+            wanted
+                .headers
+                .append(name, http::HeaderValue::from_static(value));
         }
         let response = upstream
             .upgrade(Way::Bearer, &wanted, RequestBody::Empty)
@@ -845,7 +937,8 @@ fn upgrades() {
             .unwrap();
         assert_eq!(response.status(), 403);
         let mut body = response.into_body();
-        let piece = std::future::poll_fn(|cx| hyper::body::Body::poll_frame(Pin::new(&mut body), cx));
+        let piece =
+            std::future::poll_fn(|cx| hyper::body::Body::poll_frame(Pin::new(&mut body), cx));
         assert_eq!(piece.await.unwrap().unwrap().into_data().unwrap(), "no");
     });
 }
@@ -860,7 +953,11 @@ impl tokio::io::AsyncRead for TokioIo {
         buf: &mut tokio::io::ReadBuf<'_>,
     ) -> std::task::Poll<std::io::Result<()>> {
         let mut inner = hyper::rt::ReadBuf::new(buf.initialize_unfilled());
-        std::task::ready!(hyper::rt::Read::poll_read(Pin::new(&mut self.0), cx, inner.unfilled()))?;
+        std::task::ready!(hyper::rt::Read::poll_read(
+            Pin::new(&mut self.0),
+            cx,
+            inner.unfilled()
+        ))?;
         let read = inner.filled().len();
         buf.advance(read);
         std::task::Poll::Ready(Ok(()))
@@ -876,7 +973,10 @@ impl tokio::io::AsyncWrite for TokioIo {
         hyper::rt::Write::poll_write(Pin::new(&mut self.0), cx, bytes)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
         hyper::rt::Write::poll_flush(Pin::new(&mut self.0), cx)
     }
 
@@ -903,7 +1003,12 @@ fn a_strange_certificate_is_refused_with_its_reason() {
         let upstream = Upstream::new(settings(vec![url], &ours));
         let error = get(&upstream, "/").await.err().unwrap();
         assert!(matches!(error, SendError::TlsRefused(_)), "{error}");
-        assert!(error.to_string().contains("not signed by the configured CA"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("not signed by the configured CA"),
+            "{error}"
+        );
         assert!(matches!(
             upstream.link().state(),
             LinkState::Down {
@@ -932,12 +1037,21 @@ fn a_load_balancer_speaks_for_the_link_an_api_server_for_itself() {
         let answers = script(|_, request, mut respond| async move {
             let mut head = Response::builder().status(503);
             if request.uri().path() == "/api" {
-                head = head.header("content-type", "application/json").header("audit-id", "x");
+                head = head
+                    .header("content-type", "application/json")
+                    .header("audit-id", "x");
             }
-            let mut stream = respond.send_response(head.body(()).unwrap(), false).unwrap();
+            let mut stream = respond
+                .send_response(head.body(()).unwrap(), false)
+                .unwrap();
             stream.send_data(Bytes::from_static(b"why"), true).unwrap();
         });
-        serve(listener, pki.acceptor.clone(), h2::server::Builder::new(), answers);
+        serve(
+            listener,
+            pki.acceptor.clone(),
+            h2::server::Builder::new(),
+            answers,
+        );
         let upstream = Upstream::new(settings(vec![url.clone()], &pki));
         assert_eq!(get(&upstream, "/api").await.unwrap(), (503, "why".into()));
         assert!(!upstream.link().is_down());
@@ -970,8 +1084,15 @@ fn servers_in_order() {
         let pki = pki(&["h2"]);
         let (first, first_url) = listen().await;
         let (second, second_url) = listen().await;
-        let named = |name: &'static str| script(move |_, _, respond| async move { answer(respond, 200, name) });
-        serve(first, pki.acceptor.clone(), h2::server::Builder::new(), named("first"));
+        let named = |name: &'static str| {
+            script(move |_, _, respond| async move { answer(respond, 200, name) })
+        };
+        serve(
+            first,
+            pki.acceptor.clone(),
+            h2::server::Builder::new(),
+            named("first"),
+        );
         serve(
             second,
             pki.acceptor.clone(),
@@ -987,7 +1108,9 @@ fn servers_in_order() {
         assert_eq!(get(&upstream, "/").await.unwrap().1, "first");
         assert_eq!(get(&upstream, "/").await.unwrap().1, "first");
         assert!(!upstream.link().is_down());
-        let post = upstream.send(Way::Bearer, &head("POST", "/"), RequestBody::Empty).await;
+        let post = upstream
+            .send(Way::Bearer, &head("POST", "/"), RequestBody::Empty)
+            .await;
         assert!(post.is_ok(), "what was never sent may go to the next");
         let mut turning = settings(vec![first_url, second_url], &pki);
         turning.order = Order::RoundRobin;
@@ -1015,10 +1138,17 @@ fn a_reload_lets_streams_end_and_connects_anew() {
                 }
                 let mut stream = respond.send_response(Response::new(()), false).unwrap();
                 released.notified().await;
-                stream.send_data(Bytes::from_static(b"whole"), true).unwrap();
+                stream
+                    .send_data(Bytes::from_static(b"whole"), true)
+                    .unwrap();
             }
         });
-        let count = serve(listener, pki.acceptor.clone(), h2::server::Builder::new(), held);
+        let count = serve(
+            listener,
+            pki.acceptor.clone(),
+            h2::server::Builder::new(),
+            held,
+        );
         let upstream = Upstream::new(settings(vec![url], &pki));
         let old = upstream
             .send(Way::Bearer, &head("GET", "/held"), RequestBody::Empty)
@@ -1029,7 +1159,10 @@ fn a_reload_lets_streams_end_and_connects_anew() {
         assert_eq!(count.get(), 2);
         release.notify_one();
         assert_eq!(read_all(old.into_body()).await.unwrap(), b"whole");
-        until("the old connection closes", || upstream.status()[0].connections == 1).await;
+        until("the old connection closes", || {
+            upstream.status()[0].connections == 1
+        })
+        .await;
     });
 }
 
@@ -1043,9 +1176,17 @@ fn a_silent_accept_times_out() {
         let upstream = Upstream::new(settings);
         // Nobody accepts: the kernel does, and TLS hears nothing. All that wait share one attempt.
         let begin = tokio::time::Instant::now();
-        let (a, b, c) = tokio::join!(get(&upstream, "/"), get(&upstream, "/"), get(&upstream, "/"));
+        let (a, b, c) = tokio::join!(
+            get(&upstream, "/"),
+            get(&upstream, "/"),
+            get(&upstream, "/")
+        );
         assert!(a.is_err() && b.is_err() && c.is_err());
-        assert!(begin.elapsed() < Duration::from_millis(190), "{:?}", begin.elapsed());
+        assert!(
+            begin.elapsed() < Duration::from_millis(190),
+            "{:?}",
+            begin.elapsed()
+        );
         assert!(matches!(
             upstream.link().state(),
             LinkState::Down {
@@ -1066,7 +1207,10 @@ fn a_certificate_that_the_server_refuses_is_not_the_link() {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(stranger.cert.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+        let builder = rustls::server::WebPkiClientVerifier::builder_with_provider(
+            roots.into(),
+            provider.clone(),
+        );
         let verifier = builder.allow_unauthenticated().build().unwrap();
         let mut config = rustls::ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -1082,15 +1226,17 @@ fn a_certificate_that_the_server_refuses_is_not_the_link() {
             echo_path(),
         );
         let ours = rcgen::generate_simple_self_signed(vec!["node".to_string()]).unwrap();
-        let client = |builder: rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>, own: bool| {
-            let key = PrivateKeyDer::try_from(ours.signing_key.serialize_der()).unwrap();
-            Arc::new(match own {
-                true => builder
-                    .with_client_auth_cert(vec![ours.cert.der().clone()], key)
-                    .unwrap(),
-                false => builder.with_no_client_auth(),
-            })
-        };
+        let client =
+            |builder: rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>,
+             own: bool| {
+                let key = PrivateKeyDer::try_from(ours.signing_key.serialize_der()).unwrap();
+                Arc::new(match own {
+                    true => builder
+                        .with_client_auth_cert(vec![ours.cert.der().clone()], key)
+                        .unwrap(),
+                    false => builder.with_no_client_auth(),
+                })
+            };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -1111,7 +1257,10 @@ fn a_certificate_that_the_server_refuses_is_not_the_link() {
             .await
             .err()
             .unwrap();
-        assert!(error.to_string().contains("refuses our certificate"), "{error}");
+        assert!(
+            error.to_string().contains("refuses our certificate"),
+            "{error}"
+        );
         upstream.link().became_up().await;
         assert_eq!(get(&upstream, "/token").await.unwrap().1, "/token");
     });

@@ -110,9 +110,19 @@ mod tests {
                 6443,
                 "https://api.example:6443",
             ),
-            ("https://API.example", "api.example", 443, "https://api.example:443"),
+            (
+                "https://API.example",
+                "api.example",
+                443,
+                "https://api.example:443",
+            ),
             ("HTTPS://10.0.0.1:1/", "10.0.0.1", 1, "https://10.0.0.1:1"),
-            ("https://[fd00::1]:6443", "fd00::1", 6443, "https://[fd00::1]:6443"),
+            (
+                "https://[fd00::1]:6443",
+                "fd00::1",
+                6443,
+                "https://[fd00::1]:6443",
+            ),
             ("https://[::1]", "::1", 443, "https://[::1]:443"),
         ] {
             let url = ServerUrl::parse(text).unwrap();

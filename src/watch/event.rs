@@ -6,8 +6,8 @@ use crate::object::json::{Cursor, put_string};
 use crate::object::proto::{self, Fields, field_len, put_bytes, put_head};
 use crate::object::status::{StatusFields, bare_status, status_type};
 use crate::object::{
-    Encoding, Facts, INITIAL_EVENTS_END, Malformed, Meta, TypeMeta, TypeMetaRef, envelope_len, json_object,
-    proto_object, put_envelope, put_json_object,
+    Encoding, Facts, INITIAL_EVENTS_END, Malformed, Meta, TypeMeta, TypeMetaRef, envelope_len,
+    json_object, proto_object, put_envelope, put_json_object,
 };
 
 /// What happened to the object.
@@ -75,7 +75,13 @@ pub fn parse(enc: Encoding, frame: &[u8]) -> Result<Event<'_>, Malformed> {
 }
 
 /// Appends the frame of an event with a stored object, byte for byte as the API server sends it.
-pub fn write(enc: Encoding, event_type: EventType, type_meta: &TypeMeta, stored: &[u8], out: &mut Vec<u8>) {
+pub fn write(
+    enc: Encoding,
+    event_type: EventType,
+    type_meta: &TypeMeta,
+    stored: &[u8],
+    out: &mut Vec<u8>,
+) {
     match enc {
         Encoding::Json => {
             let start = out.len();
@@ -144,7 +150,13 @@ pub fn write_error(enc: Encoding, code: u16, reason: &str, message: &str, out: &
         message,
         details: None,
     };
-    write(enc, EventType::Error, &status_type(), &bare_status(enc, &status), out);
+    write(
+        enc,
+        EventType::Error,
+        &status_type(),
+        &bare_status(enc, &status),
+        out,
+    );
 }
 
 fn parse_json(frame: &[u8]) -> Result<Event<'_>, Malformed> {
@@ -165,7 +177,12 @@ fn parse_json(frame: &[u8]) -> Result<Event<'_>, Malformed> {
     cursor.end()?;
     let (mut facts, object) = object.ok_or(Malformed::Shape)?;
     let type_meta = facts.type_meta.take().ok_or(Malformed::Untyped)?;
-    Ok(event(EventType::from_word(&word)?, type_meta, object, facts))
+    Ok(event(
+        EventType::from_word(&word)?,
+        type_meta,
+        object,
+        facts,
+    ))
 }
 
 fn parse_protobuf(frame: &[u8]) -> Result<Event<'_>, Malformed> {
@@ -183,7 +200,8 @@ fn parse_protobuf(frame: &[u8]) -> Result<Event<'_>, Malformed> {
         }
     }
     let event_type = EventType::from_word(&word)?;
-    let (type_meta, object) = proto::open_envelope(raw_extension(extension.ok_or(Malformed::Shape)?)?)?;
+    let (type_meta, object) =
+        proto::open_envelope(raw_extension(extension.ok_or(Malformed::Shape)?)?)?;
     let facts = match event_type {
         EventType::Error => Facts {
             code: proto_code(object)?,
@@ -194,13 +212,22 @@ fn parse_protobuf(frame: &[u8]) -> Result<Event<'_>, Malformed> {
     Ok(event(event_type, type_meta, object, facts))
 }
 
-fn event<'a>(event_type: EventType, type_meta: TypeMetaRef<'a>, object: &'a [u8], facts: Facts<'a>) -> Event<'a> {
+fn event<'a>(
+    event_type: EventType,
+    type_meta: TypeMetaRef<'a>,
+    object: &'a [u8],
+    facts: Facts<'a>,
+) -> Event<'a> {
     let is_error = event_type == EventType::Error;
     Event {
         event_type,
         type_meta,
         object,
-        meta: if is_error { Meta::default() } else { facts.meta },
+        meta: if is_error {
+            Meta::default()
+        } else {
+            facts.meta
+        },
         initial_events_end: event_type == EventType::Bookmark && facts.initial_events_end,
         status_code: facts.code.filter(|_| is_error),
     }
@@ -277,7 +304,10 @@ mod tests {
             &canonical(enc, &type_meta, event.object),
             &mut out,
         );
-        assert_eq!(out.escape_ascii().to_string(), frame.escape_ascii().to_string());
+        assert_eq!(
+            out.escape_ascii().to_string(),
+            frame.escape_ascii().to_string()
+        );
         for cut in 0..frame.trim_ascii_end().len() {
             assert!(parse(enc, &frame[..cut]).is_err(), "{cut}");
         }
@@ -291,12 +321,20 @@ mod tests {
         assert_eq!(event.type_meta, TypeMeta::new("v1", "ConfigMap"));
         let meta = &event.meta;
         assert_eq!(
-            [&*meta.name, &*meta.namespace, &*meta.uid, &*meta.resource_version],
+            [
+                &*meta.name,
+                &*meta.namespace,
+                &*meta.uid,
+                &*meta.resource_version
+            ],
             ["a", "default", "u-1", "201"]
         );
         assert!(event.object.starts_with(b"{\"kind\"") && event.object.ends_with(b"}}"));
         let event = check(Encoding::Json, CUSTOM.as_bytes());
-        assert_eq!((event.event_type, event.status_code), (EventType::Modified, None));
+        assert_eq!(
+            (event.event_type, event.status_code),
+            (EventType::Modified, None)
+        );
         let event = check(Encoding::Json, EXPIRED.as_bytes());
         assert_eq!(
             (event.event_type, event.status_code, event.meta),
@@ -311,7 +349,10 @@ mod tests {
         let event = check(Encoding::Protobuf, &frame);
         assert_eq!(event.event_type, EventType::Added);
         assert_eq!(event.type_meta, TypeMeta::new("v1", "ConfigMap"));
-        assert_eq!((&*event.meta.name, &*event.meta.resource_version), ("a", "201"));
+        assert_eq!(
+            (&*event.meta.name, &*event.meta.resource_version),
+            ("a", "201")
+        );
     }
 
     #[test]
@@ -330,7 +371,13 @@ mod tests {
             }
             assert_eq!(enc == Encoding::Json, out == END.as_bytes());
             out.clear();
-            write_error(enc, 410, "Expired", "too old resource version: 5 (201)", &mut out);
+            write_error(
+                enc,
+                410,
+                "Expired",
+                "too old resource version: 5 (201)",
+                &mut out,
+            );
             assert_eq!(check(enc, &out).status_code, Some(410));
             assert_eq!(enc == Encoding::Json, out == EXPIRED.as_bytes());
         }
@@ -348,32 +395,54 @@ mod tests {
                 r#"{"type":"added","object":{"kind":"K","apiVersion":"v"}}"#,
                 Malformed::Shape,
             ),
-            (r#"{"object":{"kind":"K","apiVersion":"v"}}"#, Malformed::Shape),
+            (
+                r#"{"object":{"kind":"K","apiVersion":"v"}}"#,
+                Malformed::Shape,
+            ),
             (
                 r#"{"type":"ADDED","object":{"kind":"K","apiVersion":"v"}}{}"#,
                 Malformed::Syntax,
             ),
         ];
         for (frame, want) in cases {
-            assert_eq!(parse(Encoding::Json, frame.as_bytes()).err(), Some(*want), "{frame}");
+            assert_eq!(
+                parse(Encoding::Json, frame.as_bytes()).err(),
+                Some(*want),
+                "{frame}"
+            );
         }
-        assert_eq!(parse(Encoding::Protobuf, b"\0\0\0\0").err(), Some(Malformed::Shape));
+        assert_eq!(
+            parse(Encoding::Protobuf, b"\0\0\0\0").err(),
+            Some(Malformed::Shape)
+        );
         assert_eq!(
             parse(Encoding::Protobuf, b"\0\0\0\x01").err(),
             Some(Malformed::Truncated)
         );
         let mut long = protobuf_added();
         long.push(0);
-        assert_eq!(parse(Encoding::Protobuf, &long).err(), Some(Malformed::Truncated));
+        assert_eq!(
+            parse(Encoding::Protobuf, &long).err(),
+            Some(Malformed::Truncated)
+        );
     }
 
     #[test]
     fn order_of_keys_and_the_annotation() {
         let frame = r#" {"object" : {"metadata":{"annotations":{"k8s.io/initial-events-end":"true"}},"apiVersion":"v1","kind":"Pod"}, "type" : "ADDED"} "#;
         let event = parse(Encoding::Json, frame.as_bytes()).unwrap();
-        assert_eq!((event.event_type, event.initial_events_end), (EventType::Added, false));
-        let frame = frame.replace("ADDED", "BOOKMARK").replace("\"true\"", "\"false\"");
-        assert!(!parse(Encoding::Json, frame.as_bytes()).unwrap().initial_events_end);
+        assert_eq!(
+            (event.event_type, event.initial_events_end),
+            (EventType::Added, false)
+        );
+        let frame = frame
+            .replace("ADDED", "BOOKMARK")
+            .replace("\"true\"", "\"false\"");
+        assert!(
+            !parse(Encoding::Json, frame.as_bytes())
+                .unwrap()
+                .initial_events_end
+        );
     }
 
     #[test]
@@ -388,6 +457,9 @@ mod tests {
             &mut out,
         );
         assert_eq!(out.iter().filter(|&&b| b == b'\n').count(), 1);
-        assert_eq!(parse(Encoding::Json, &out).unwrap().type_meta, TypeMeta::new("v1", "A"));
+        assert_eq!(
+            parse(Encoding::Json, &out).unwrap().type_meta,
+            TypeMeta::new("v1", "A")
+        );
     }
 }

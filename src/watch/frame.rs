@@ -67,7 +67,9 @@ impl Framer {
             Encoding::Protobuf => self.protobuf_end(),
         };
         match end {
-            Some(end) if end <= self.frame_bytes_max && end <= self.pending() => Step::Frame(self.take(end)),
+            Some(end) if end <= self.frame_bytes_max && end <= self.pending() => {
+                Step::Frame(self.take(end))
+            }
             None if self.pending() <= self.frame_bytes_max => self.need_more(),
             Some(end) if end <= self.frame_bytes_max => self.need_more(),
             _ => {
@@ -118,7 +120,9 @@ impl Framer {
     fn json_end(&mut self) -> Option<usize> {
         let held_len = self.held.len();
         for (part, part_at) in [(&self.held[..], 0), (&self.chunk[..], held_len)] {
-            let mut rest = part.get(self.scanned.saturating_sub(part_at)..).unwrap_or_default();
+            let mut rest = part
+                .get(self.scanned.saturating_sub(part_at)..)
+                .unwrap_or_default();
             if !self.begun {
                 rest = rest.trim_ascii_start();
                 self.begun = !rest.is_empty();
@@ -134,10 +138,13 @@ impl Framer {
     /// The end that the length in front says, which may not be here yet.
     fn protobuf_end(&self) -> Option<usize> {
         let mut len = [0; 4];
-        for (to, from) in len
-            .iter_mut()
-            .zip(self.held.iter().chain(self.chunk.iter()).map(Some).chain([None; 4]))
-        {
+        for (to, from) in len.iter_mut().zip(
+            self.held
+                .iter()
+                .chain(self.chunk.iter())
+                .map(Some)
+                .chain([None; 4]),
+        ) {
             *to = *from?;
         }
         // On a 32-bit machine the sum may not fit: far too long then.

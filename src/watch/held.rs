@@ -45,7 +45,13 @@ pub async fn hold(
             write_added(&pen, &list).await;
             if end_bookmark {
                 let mut out = Vec::new();
-                event::write_bookmark(list.encoding, &list.type_meta, &list.view.version, true, &mut out);
+                event::write_bookmark(
+                    list.encoding,
+                    &list.type_meta,
+                    &list.view.version,
+                    true,
+                    &mut out,
+                );
                 pen.write(Bytes::from(out)).await;
             }
         }

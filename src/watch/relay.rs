@@ -26,7 +26,12 @@ pub struct Relay {
 }
 
 impl Relay {
-    pub fn new(pen: Pen, encoding: Encoding, follower: Option<Follower>, watch_list: bool) -> Relay {
+    pub fn new(
+        pen: Pen,
+        encoding: Encoding,
+        follower: Option<Follower>,
+        watch_list: bool,
+    ) -> Relay {
         Relay {
             pen,
             encoding,
@@ -39,7 +44,11 @@ impl Relay {
     }
 
     /// Passes on until the API server ends it, the link breaks, or `stop` resolves.
-    pub async fn run(mut self, mut body: ResponseBody, stop: impl Future<Output = ()>) -> Result<(), BrokenOff> {
+    pub async fn run(
+        mut self,
+        mut body: ResponseBody,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), BrokenOff> {
         let started = Instant::now();
         let mut stop = std::pin::pin!(stop);
         loop {
@@ -140,6 +149,8 @@ impl Relay {
 pub fn lifetime(timeout_secs: Option<u64>, random: u64) -> Duration {
     match timeout_secs.filter(|t| *t > 0) {
         Some(secs) => Duration::from_secs(secs.min(limits::WATCH_SECS_MAX)),
-        None => Duration::from_secs(limits::WATCH_SECS_DEFAULT + random % limits::WATCH_SECS_DEFAULT),
+        None => {
+            Duration::from_secs(limits::WATCH_SECS_DEFAULT + random % limits::WATCH_SECS_DEFAULT)
+        }
     }
 }

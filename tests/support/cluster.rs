@@ -82,7 +82,9 @@ pub fn programs() -> &'static Path {
 
 /// One of the scripts of `tests/cluster`.
 pub fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/cluster")
+        .join(name)
 }
 
 impl Cluster {
@@ -112,7 +114,12 @@ impl Cluster {
             ("CM_EXTRA", setup.controller_manager_flags.clone()),
             (
                 "SUFFIX",
-                if setup.release == Release::V1_34 { "-1.34" } else { "" }.to_string(),
+                if setup.release == Release::V1_34 {
+                    "-1.34"
+                } else {
+                    ""
+                }
+                .to_string(),
             ),
             (
                 "BIND",
@@ -125,7 +132,10 @@ impl Cluster {
             ),
             (
                 "ADVERTISE",
-                setup.advertise.map(|address| address.to_string()).unwrap_or_default(),
+                setup
+                    .advertise
+                    .map(|address| address.to_string())
+                    .unwrap_or_default(),
             ),
         ];
         let wipe = r#""$1" wipe; rm -rf "$CLUSTER_DIR""#;
@@ -206,11 +216,20 @@ impl Cluster {
     }
 
     /// kubectl at another server.
-    pub fn kubectl_at(&self, dir: &TempDir, server: &str, ca: &Path, user: &User<'_>) -> Kubectl<'_> {
+    pub fn kubectl_at(
+        &self,
+        dir: &TempDir,
+        server: &str,
+        ca: &Path,
+        user: &User<'_>,
+    ) -> Kubectl<'_> {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let config = dir.write(&format!("kubeconfig-{n}"), kubeconfig(server, ca, user));
-        Kubectl { cluster: self, config }
+        Kubectl {
+            cluster: self,
+            config,
+        }
     }
 
     /// Makes a namespace and waits until pods could be made in it.
@@ -220,7 +239,9 @@ impl Cluster {
             "the namespace has its default ServiceAccount",
             Duration::from_secs(30),
             || {
-                let output = self.kubectl().run(&["-n", name, "get", "serviceaccount", "default"]);
+                let output = self
+                    .kubectl()
+                    .run(&["-n", name, "get", "serviceaccount", "default"]);
                 (output.code == Some(0)).then_some(())
             },
         );
@@ -229,7 +250,9 @@ impl Cluster {
     /// Makes a ServiceAccount that may do what the ClusterRole says, everywhere, and returns a token of it.
     pub fn account(&self, namespace: &str, name: &str, cluster_role: &str) -> String {
         let kubectl = self.kubectl();
-        kubectl.run(&["-n", namespace, "create", "serviceaccount", name]).ok();
+        kubectl
+            .run(&["-n", namespace, "create", "serviceaccount", name])
+            .ok();
         let binding = format!("{namespace}-{name}");
         let subject = format!("--serviceaccount={namespace}:{name}");
         let role = format!("--clusterrole={cluster_role}");
@@ -240,7 +263,11 @@ impl Cluster {
         // The binding reaches the authorizer by a watch of its own.
         let review = Client::new(self.address(), &self.ca()).bearer(&token);
         until("the account may list", Duration::from_secs(30), || {
-            (review.get(&format!("/api/v1/namespaces/{namespace}/configmaps")).status == 200).then_some(())
+            (review
+                .get(&format!("/api/v1/namespaces/{namespace}/configmaps"))
+                .status
+                == 200)
+                .then_some(())
         });
         token
     }
@@ -262,7 +289,9 @@ impl Cluster {
             "metadata": { "name": name, "namespace": namespace },
             "data": { key: value },
         });
-        let path = format!("/api/v1/namespaces/{namespace}/configmaps/{name}?fieldManager=test&force=true");
+        let path = format!(
+            "/api/v1/namespaces/{namespace}/configmaps/{name}?fieldManager=test&force=true"
+        );
         let call = super::http::Call {
             method: http::Method::PATCH,
             path: &path,
@@ -270,7 +299,11 @@ impl Cluster {
             body: object.to_string().into(),
         };
         let reply = self.admin().call(call);
-        assert!(reply.status == 200 || reply.status == 201, "{}", reply.text());
+        assert!(
+            reply.status == 200 || reply.status == 201,
+            "{}",
+            reply.text()
+        );
         reply.json()["metadata"]["resourceVersion"]
             .as_str()
             .expect("a version")

@@ -90,7 +90,8 @@ impl Client {
 
     /// A connection that is kept. An HTTP/2 one can be cloned and used by several threads at once.
     pub fn connect(&self) -> Result<Connection, String> {
-        block_on(async { timeout(EXCHANGE, self.handshake()).await }).map_err(|_| "the handshake hangs".to_string())?
+        block_on(async { timeout(EXCHANGE, self.handshake()).await })
+            .map_err(|_| "the handshake hangs".to_string())?
     }
 
     async fn handshake(&self) -> Result<Connection, String> {
@@ -99,10 +100,14 @@ impl Client {
             .map_err(|error| format!("connect: {error}"))?;
         let _ = tcp.set_nodelay(true);
         let name = ServerName::from(self.address.ip());
-        let tls = TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await;
+        let tls = TlsConnector::from(Arc::clone(&self.tls))
+            .connect(name, tcp)
+            .await;
         let io = Io(tls.map_err(|error| format!("TLS: {error}"))?);
         let sender = if self.http1 {
-            let (sender, connection) = http1::handshake(io).await.map_err(|error| format!("{error:?}"))?;
+            let (sender, connection) = http1::handshake(io)
+                .await
+                .map_err(|error| format!("{error:?}"))?;
             tokio::spawn(connection);
             Sender::Http1(sender)
         } else {
@@ -240,7 +245,9 @@ impl Connection {
             Sender::Http1(_) => request.header("host", authority.to_string()).uri(call.path),
             Sender::Http2(_) => request.uri(format!("https://{authority}{}", call.path)),
         };
-        let request = request.body(Full(Some(call.body))).map_err(|error| error.to_string())?;
+        let request = request
+            .body(Full(Some(call.body)))
+            .map_err(|error| error.to_string())?;
         let sender = &mut self.sender;
         let response = block_on(async {
             match sender {
@@ -350,7 +357,8 @@ impl Whole {
     /// The body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The body as text.
@@ -414,7 +422,10 @@ impl Watch {
                     return Err(end);
                 }
             }
-            match self.reply.next(until.saturating_duration_since(Instant::now())) {
+            match self
+                .reply
+                .next(until.saturating_duration_since(Instant::now()))
+            {
                 Piece::Data(data) => self.bytes.extend_from_slice(&data),
                 Piece::Nothing => return Err(Piece::Nothing),
                 end => self.end = Some(end),
@@ -436,7 +447,10 @@ impl Watch {
         let mut events = Vec::new();
         loop {
             events.push(self.event(until.saturating_duration_since(Instant::now())));
-            if events.last().is_some_and(|event| event.meta.initial_events_end) {
+            if events
+                .last()
+                .is_some_and(|event| event.meta.initial_events_end)
+            {
                 return events;
             }
         }
@@ -499,9 +513,13 @@ pub fn plain_get(address: SocketAddr, path: &str) -> Result<(u16, String), Strin
         .set_read_timeout(Some(Duration::from_secs(10)))
         .expect("a timeout");
     let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).map_err(|error| error.to_string())?;
+    stream
+        .write_all(head.as_bytes())
+        .map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    stream
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&bytes);
     let (head, body) = text.split_once("\r\n\r\n").ok_or("no response head")?;
     let status = head
@@ -517,7 +535,8 @@ pub fn raw(client: &Client, alpn: &str, bytes: &[u8], within: Duration) -> Optio
     let mut tls = (*client.tls).clone();
     tls.alpn_protocols = vec![alpn.as_bytes().to_vec()];
     let session =
-        rustls::ClientConnection::new(Arc::new(tls), ServerName::from(client.address.ip())).expect("a session");
+        rustls::ClientConnection::new(Arc::new(tls), ServerName::from(client.address.ip()))
+            .expect("a session");
     let tcp = TcpStream::connect(client.address).expect("the server accepts");
     let end = Instant::now() + within;
     tcp.set_read_timeout(Some(Duration::from_millis(50)))
@@ -569,7 +588,11 @@ fn certificates(file: &Path) -> Vec<CertificateDer<'static>> {
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-fn config(ca: &[CertificateDer<'static>], identity: Option<Identity>, alpn: &[u8]) -> Arc<rustls::ClientConfig> {
+fn config(
+    ca: &[CertificateDer<'static>],
+    identity: Option<Identity>,
+    alpn: &[u8],
+) -> Arc<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in ca {
         roots.add(certificate.clone()).expect("a CA certificate");
@@ -581,7 +604,9 @@ fn config(ca: &[CertificateDer<'static>], identity: Option<Identity>, alpn: &[u8
         .with_root_certificates(roots);
     let mut config = match identity {
         None => builder.with_no_client_auth(),
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key).expect("an identity"),
+        Some((chain, key)) => builder
+            .with_client_auth_cert(chain, key)
+            .expect("an identity"),
     };
     config.alpn_protocols = vec![alpn.to_vec()];
     Arc::new(config)
@@ -595,7 +620,10 @@ impl Body for Full {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         Poll::Ready(
             self.0
                 .take()
@@ -643,7 +671,11 @@ impl hyper::rt::Read for Io {
 }
 
 impl hyper::rt::Write for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 
@@ -657,7 +689,11 @@ impl hyper::rt::Write for Io {
 }
 
 /// Sends many calls over one HTTP/2 connection, `at_once` of them in flight, and returns the statuses.
-pub fn many(client: &Client, at_once: usize, calls: impl IntoIterator<Item = (Method, String, Value)>) -> Vec<u16> {
+pub fn many(
+    client: &Client,
+    at_once: usize,
+    calls: impl IntoIterator<Item = (Method, String, Value)>,
+) -> Vec<u16> {
     let connection = client.connect().expect("a connection");
     let mut calls: VecDeque<_> = calls.into_iter().collect();
     let queue = std::sync::Mutex::new(&mut calls);
@@ -671,7 +707,9 @@ pub fn many(client: &Client, at_once: usize, calls: impl IntoIterator<Item = (Me
                     let Some((method, path, body)) = next else {
                         return;
                     };
-                    let reply = connection.send(Call::json(method, &path, &body)).and_then(Reply::whole);
+                    let reply = connection
+                        .send(Call::json(method, &path, &body))
+                        .and_then(Reply::whole);
                     statuses
                         .lock()
                         .expect("nobody panics with it")

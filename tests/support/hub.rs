@@ -121,12 +121,18 @@ impl Hub {
         self.spawn();
         let start = std::time::Instant::now();
         loop {
-            if self.admin("/healthz").is_ok_and(|(status, _)| status == 200) {
+            if self
+                .admin("/healthz")
+                .is_ok_and(|(status, _)| status == 200)
+            {
                 return;
             }
             let ended = self.program.as_mut().and_then(Program::ended);
             assert!(ended.is_none(), "the hub ended with {ended:?}");
-            assert!(start.elapsed() < START, "the hub does not serve within {START:?}");
+            assert!(
+                start.elapsed() < START,
+                "the hub does not serve within {START:?}"
+            );
             std::thread::sleep(super::POLL);
         }
     }
@@ -143,7 +149,9 @@ impl Hub {
         let mut command = command(Path::new(words.next().unwrap_or(PROGRAM)));
         command.args(words).args(["run", "--config"]).arg(file);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.stdout(log.try_clone().expect("the log")).stderr(log);
+        command
+            .stdout(log.try_clone().expect("the log"))
+            .stderr(log);
         self.program = Some(Program::without_pipes(&mut command));
     }
 
@@ -153,8 +161,10 @@ impl Hub {
     }
 
     fn write_config(&self) -> PathBuf {
-        self.dir
-            .write("config.json", serde_json::to_string_pretty(&self.config).expect("JSON"))
+        self.dir.write(
+            "config.json",
+            serde_json::to_string_pretty(&self.config).expect("JSON"),
+        )
     }
 
     /// Changes a key and sends SIGHUP.
@@ -259,7 +269,9 @@ impl Hub {
     /// Waits until it has seen that a server answers.
     #[track_caller]
     pub fn sees_online(&self) {
-        until("the hub sees that it is online", SEES, || self.online().then_some(()));
+        until("the hub sees that it is online", SEES, || {
+            self.online().then_some(())
+        });
     }
 
     /// What it printed.
@@ -271,7 +283,10 @@ impl Hub {
     #[track_caller]
     pub fn logged(&self, text: &str) -> String {
         until(&format!("the log has {text:?}"), SEES, || {
-            self.log().lines().find(|line| line.contains(text)).map(str::to_string)
+            self.log()
+                .lines()
+                .find(|line| line.contains(text))
+                .map(str::to_string)
         })
     }
 
@@ -286,7 +301,10 @@ impl Drop for Hub {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let last = lines.len().saturating_sub(200);
-            eprintln!("---- the hub's last lines\n{}\n----", lines[last..].join("\n"));
+            eprintln!(
+                "---- the hub's last lines\n{}\n----",
+                lines[last..].join("\n")
+            );
             if let Ok((_, status)) = self.admin("/status") {
                 eprintln!("---- its status\n{status}\n----");
             }

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 /// Who the user of a kubeconfig is.
 pub enum User<'a> {
     Token(&'a str),
-    Certificate { certificate: &'a Path, key: &'a Path },
+    Certificate {
+        certificate: &'a Path,
+        key: &'a Path,
+    },
     Anonymous,
 }
 

@@ -37,8 +37,12 @@ impl Node {
                 .display()
                 .to_string()
         };
-        let images = ["pause", "app", "informer"].map(|image| programs().join(format!("image/{image}.tar")));
-        let images: Vec<String> = images.iter().map(|image| image.display().to_string()).collect();
+        let images =
+            ["pause", "app", "informer"].map(|image| programs().join(format!("image/{image}.tar")));
+        let images: Vec<String> = images
+            .iter()
+            .map(|image| image.display().to_string())
+            .collect();
         let env = vec![
             ("NODE", name.to_string()),
             ("NODE_DIR", dir.path().display().to_string()),
@@ -77,7 +81,10 @@ impl Node {
 
     /// Words before a command that run it in the node's network.
     pub fn within(&self) -> [String; 2] {
-        ["nsenter".to_string(), format!("--net=/run/netns/{}", self.name)]
+        [
+            "nsenter".to_string(),
+            format!("--net=/run/netns/{}", self.name),
+        ]
     }
 
     /// Calls `node.sh`, which must succeed, and returns what it printed.
@@ -88,7 +95,11 @@ impl Node {
 
     #[track_caller]
     fn script_with(&self, args: &[&str], env: &[(&str, String)]) -> String {
-        let env = self.env.iter().chain(env).map(|(name, value)| (*name, value));
+        let env = self
+            .env
+            .iter()
+            .chain(env)
+            .map(|(name, value)| (*name, value));
         let mut command = Command::new(script("node.sh"));
         let output = command
             .args(args)
@@ -107,7 +118,10 @@ impl Node {
     /// Power on: containerd, the kubelet and kube-proxy, each program with its kubeconfig.
     pub fn up(&self, kubelet: &Path, kube_proxy: &Path) {
         let kubelet = kubelet.display().to_string();
-        self.script_with(&["up", &kubelet], &[("KP", kube_proxy.display().to_string())]);
+        self.script_with(
+            &["up", &kubelet],
+            &[("KP", kube_proxy.display().to_string())],
+        );
     }
 
     /// Power off.
@@ -130,7 +144,11 @@ impl Node {
             .stdin(Stdio::null())
             .output()
             .expect("ctr");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let mut lines: Vec<String> = text.lines().skip(1).map(str::to_string).collect();
         lines.sort();
@@ -139,7 +157,8 @@ impl Node {
 
     /// The end of a program's log.
     pub fn log(&self, program: &str) -> String {
-        let text = std::fs::read(self._dir.path().join(format!("{program}.log"))).unwrap_or_default();
+        let text =
+            std::fs::read(self._dir.path().join(format!("{program}.log"))).unwrap_or_default();
         let text = String::from_utf8_lossy(&text).into_owned();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
@@ -149,7 +168,10 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("---- the kubelet's last lines\n{}\n----", self.log("kubelet"));
+            eprintln!(
+                "---- the kubelet's last lines\n{}\n----",
+                self.log("kubelet")
+            );
         }
     }
 }

@@ -21,14 +21,26 @@ impl Output {
     /// The standard output of a program that had to succeed.
     #[track_caller]
     pub fn ok(self) -> String {
-        assert_eq!(self.code, Some(0), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code,
+            Some(0),
+            "stdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        );
         self.stdout
     }
 
     /// The standard error of a program that had to fail.
     #[track_caller]
     pub fn failed(self) -> String {
-        assert_ne!(self.code, Some(0), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_ne!(
+            self.code,
+            Some(0),
+            "stdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        );
         self.stderr
     }
 }
@@ -76,7 +88,9 @@ impl Program {
 
     /// Starts a command that prints to somewhere else.
     pub fn without_pipes(command: &mut Command) -> Program {
-        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Program {
             child,
             stdout: Arc::default(),
@@ -92,12 +106,18 @@ impl Program {
 
     /// The lines on standard output so far.
     pub fn lines(&self) -> Vec<String> {
-        self.stdout.lock().expect("the reader does not panic").clone()
+        self.stdout
+            .lock()
+            .expect("the reader does not panic")
+            .clone()
     }
 
     /// The lines on standard error so far.
     pub fn errors(&self) -> Vec<String> {
-        self.stderr.lock().expect("the reader does not panic").clone()
+        self.stderr
+            .lock()
+            .expect("the reader does not panic")
+            .clone()
     }
 
     /// Waits for a line on standard output and returns the first that fits.
@@ -171,7 +191,10 @@ impl Drop for Program {
     }
 }
 
-fn collect(pipe: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) -> std::thread::JoinHandle<()> {
+fn collect(
+    pipe: impl Read + Send + 'static,
+    lines: Arc<Mutex<Vec<String>>>,
+) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).split(b'\n') {
             let Ok(line) = line else { return };

@@ -68,7 +68,9 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
 /// The object inside an envelope (`runtime.Unknown`), and its kind.
 pub fn envelope(body: &[u8]) -> (String, &[u8]) {
     let message = body.strip_prefix(MAGIC).expect("the magic bytes");
-    let kind = field(message, 1).and_then(|meta| field(meta, 2)).unwrap_or_default();
+    let kind = field(message, 1)
+        .and_then(|meta| field(meta, 2))
+        .unwrap_or_default();
     (
         String::from_utf8_lossy(kind).into_owned(),
         field(message, 2).unwrap_or_default(),
@@ -88,19 +90,23 @@ pub struct Meta {
 /// The metadata of an object.
 pub fn meta(object: &[u8]) -> Meta {
     let meta = field(object, 1).unwrap_or_default();
-    let text = |number| String::from_utf8_lossy(field(meta, number).unwrap_or_default()).into_owned();
+    let text =
+        |number| String::from_utf8_lossy(field(meta, number).unwrap_or_default()).into_owned();
     Meta {
         name: text(1),
         namespace: text(3),
         resource_version: text(6),
-        initial_events_end: fields(meta, 12).any(|entry| field(entry, 1) == Some(b"k8s.io/initial-events-end")),
+        initial_events_end: fields(meta, 12)
+            .any(|entry| field(entry, 1) == Some(b"k8s.io/initial-events-end")),
     }
 }
 
 /// The version (`ListMeta.resourceVersion`) and the items of a list.
 pub fn list(body: &[u8]) -> (String, Vec<Meta>) {
     let (_, list) = envelope(body);
-    let version = field(list, 1).and_then(|meta| field(meta, 2)).unwrap_or_default();
+    let version = field(list, 1)
+        .and_then(|meta| field(meta, 2))
+        .unwrap_or_default();
     (
         String::from_utf8_lossy(version).into_owned(),
         fields(list, 2).map(meta).collect(),

@@ -84,7 +84,11 @@ impl Relay {
         let (link, seen) = watch::channel(first);
         let shared = Arc::new(Shared::default());
         runtime().spawn(listen(address, target, seen, Arc::clone(&shared)));
-        let relay = Relay { address, link, shared };
+        let relay = Relay {
+            address,
+            link,
+            shared,
+        };
         relay.wait_listening(1);
         relay
     }
@@ -137,7 +141,11 @@ impl Relay {
 
     /// Whether the fault asked for has happened.
     pub fn fault_done(&self) -> bool {
-        self.shared.fault.lock().expect("nobody panics with it").is_none()
+        self.shared
+            .fault
+            .lock()
+            .expect("nobody panics with it")
+            .is_none()
     }
 
     /// Every byte takes this much longer, each way.
@@ -147,7 +155,8 @@ impl Relay {
 
     /// Each connection carries this many bytes a second each way; 0 is without a limit.
     pub fn throttle(&self, bytes_per_second: u64) {
-        self.link.send_modify(|link| link.bytes_per_second = bytes_per_second);
+        self.link
+            .send_modify(|link| link.bytes_per_second = bytes_per_second);
     }
 
     /// Connections accepted so far.
@@ -175,9 +184,11 @@ impl Relay {
     }
 
     fn wait_closed(&self) {
-        until("the relay's connections are reset", Duration::from_secs(10), || {
-            (self.open() == 0).then_some(())
-        });
+        until(
+            "the relay's connections are reset",
+            Duration::from_secs(10),
+            || (self.open() == 0).then_some(()),
+        );
     }
 }
 
@@ -187,7 +198,12 @@ impl Drop for Relay {
     }
 }
 
-async fn listen(address: SocketAddr, target: SocketAddr, mut link: watch::Receiver<Link>, shared: Arc<Shared>) {
+async fn listen(
+    address: SocketAddr,
+    target: SocketAddr,
+    mut link: watch::Receiver<Link>,
+    shared: Arc<Shared>,
+) {
     loop {
         let mode = link.borrow_and_update().mode;
         match mode {
@@ -212,7 +228,12 @@ async fn listen(address: SocketAddr, target: SocketAddr, mut link: watch::Receiv
 }
 
 /// Accepts until the link is refused or gone.
-async fn accept(listener: &TcpListener, target: SocketAddr, link: &mut watch::Receiver<Link>, shared: &Arc<Shared>) {
+async fn accept(
+    listener: &TcpListener,
+    target: SocketAddr,
+    link: &mut watch::Receiver<Link>,
+    shared: &Arc<Shared>,
+) {
     loop {
         let mode = link.borrow().mode;
         if matches!(mode, Mode::Refuse | Mode::Gone) {
@@ -238,7 +259,12 @@ async fn accept(listener: &TcpListener, target: SocketAddr, link: &mut watch::Re
 /// A connection, or one direction of it, ended otherwise than it should.
 struct Broken;
 
-async fn connection(mut client: TcpStream, target: SocketAddr, link: watch::Receiver<Link>, shared: &Shared) {
+async fn connection(
+    mut client: TcpStream,
+    target: SocketAddr,
+    link: watch::Receiver<Link>,
+    shared: &Shared,
+) {
     let epoch = link.borrow().epoch;
     let Ok(mut server) = TcpStream::connect(target).await else {
         // As near to a refusal as there is once the connection has been accepted.
@@ -252,7 +278,13 @@ async fn connection(mut client: TcpStream, target: SocketAddr, link: watch::Rece
         let (server_read, server_write) = server.split();
         let both = async {
             tokio::try_join!(
-                pump(client_read, server_write, link.clone(), None, &shared.up_bytes),
+                pump(
+                    client_read,
+                    server_write,
+                    link.clone(),
+                    None,
+                    &shared.up_bytes
+                ),
                 pump(
                     server_read,
                     client_write,
@@ -322,7 +354,11 @@ async fn collect(
             drop(pieces);
             return std::future::pending().await;
         }
-        if pieces.send((Instant::now(), buffer[..len].to_vec())).await.is_err() {
+        if pieces
+            .send((Instant::now(), buffer[..len].to_vec()))
+            .await
+            .is_err()
+        {
             return std::future::pending().await;
         }
     }

@@ -16,7 +16,10 @@ const REQUESTS: [(&str, &[u16]); 9] = [
         "GET /api HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
         &[400],
     ),
-    ("GET /api HTTP/1.1\r\nhost: h\r\ncontent-length: -1\r\n\r\n", &[400]),
+    (
+        "GET /api HTTP/1.1\r\nhost: h\r\ncontent-length: -1\r\n\r\n",
+        &[400],
+    ),
     (
         "GET /api HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked, identity\r\n\r\n",
         &[400, 501],
@@ -42,7 +45,8 @@ fn requests_that_should_not_be() {
     });
     for (request, want) in REQUESTS {
         let request = format!("{request}GET /smuggled HTTP/1.1\r\nhost: h\r\n\r\n");
-        let reply = raw(&door.client(), "http/1.1", request.as_bytes(), SOON).expect("the connection ends");
+        let reply =
+            raw(&door.client(), "http/1.1", request.as_bytes(), SOON).expect("the connection ends");
         let got = status(&reply);
         assert!(
             got.is_none_or(|got| want.contains(&got)),
@@ -52,14 +56,19 @@ fn requests_that_should_not_be() {
         assert!(!door.hub.log().contains("/smuggled"), "{request:?}");
     }
     let long = format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "a".repeat(200_000));
-    let reply = raw(&door.client(), "http/1.1", long.as_bytes(), SOON).expect("the connection ends");
+    let reply =
+        raw(&door.client(), "http/1.1", long.as_bytes(), SOON).expect("the connection ends");
     assert!(
         status(&reply).is_none_or(|got| got == 414 || got == 431),
         "{}",
         String::from_utf8_lossy(&reply)
     );
-    let wide = format!("GET /api HTTP/1.1\r\nhost: h\r\nx: {}\r\n\r\n", "a".repeat(200_000));
-    let reply = raw(&door.client(), "http/1.1", wide.as_bytes(), SOON).expect("the connection ends");
+    let wide = format!(
+        "GET /api HTTP/1.1\r\nhost: h\r\nx: {}\r\n\r\n",
+        "a".repeat(200_000)
+    );
+    let reply =
+        raw(&door.client(), "http/1.1", wide.as_bytes(), SOON).expect("the connection ends");
     assert!(
         status(&reply).is_none_or(|got| got == 431),
         "{}",
@@ -75,13 +84,18 @@ fn who_says_nothing_is_left() {
     });
     for begun in ["", "GET /api HTTP/1.1\r\nhost: h\r\nx: "] {
         let start = Instant::now();
-        let reply = raw(&door.client(), "http/1.1", begun.as_bytes(), SOON).expect("the connection ends");
+        let reply =
+            raw(&door.client(), "http/1.1", begun.as_bytes(), SOON).expect("the connection ends");
         assert!(
             status(&reply).is_none_or(|got| got == 408),
             "{}",
             String::from_utf8_lossy(&reply)
         );
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            start.elapsed()
+        );
     }
 }
 
@@ -127,12 +141,16 @@ fn http2_floods_end_their_own_connection_only() {
         ("pings", pings, false),
     ] {
         let client = door.client();
-        let flooding = std::thread::spawn(move || raw(&client, "h2", &flood, Duration::from_secs(15)));
+        let flooding =
+            std::thread::spawn(move || raw(&client, "h2", &flood, Duration::from_secs(15)));
         for _ in 0..10 {
             door.client().get(&door.maps("")).expect(200);
         }
         let end = flooding.join().expect("sent");
-        assert!(!must_end || end.is_some(), "{name}: the connection is closed");
+        assert!(
+            !must_end || end.is_some(),
+            "{name}: the connection is closed"
+        );
         door.client().get(&door.maps("")).expect(200);
     }
 }
@@ -141,6 +159,9 @@ fn http2_floods_end_their_own_connection_only() {
 fn what_is_not_tls_is_not_served() {
     let door = Door::new("b-plain");
     let reply = crate::support::http::plain_get(door.hub.address(), "/api");
-    assert!(reply.as_ref().map_or(true, |(status, _)| *status == 400), "{reply:?}");
+    assert!(
+        reply.as_ref().map_or(true, |(status, _)| *status == 400),
+        "{reply:?}"
+    );
     door.client().get(&door.maps("")).expect(200);
 }

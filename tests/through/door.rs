@@ -36,7 +36,11 @@ impl Door {
     }
 
     /// With another control plane or another configuration.
-    pub fn with(cluster: &'static Cluster, namespace: &str, change: impl FnOnce(Setup) -> Setup) -> Door {
+    pub fn with(
+        cluster: &'static Cluster,
+        namespace: &str,
+        change: impl FnOnce(Setup) -> Setup,
+    ) -> Door {
         cluster.namespace(namespace);
         let token = cluster.account(namespace, "tester", "edit");
         let relay = Relay::new(cluster.address());
@@ -64,8 +68,12 @@ impl Door {
 
     /// kubectl as the account, by way of the hub.
     pub fn kubectl(&self) -> Kubectl<'static> {
-        self.cluster
-            .kubectl_at(&self.dir, &self.hub.url(), &self.hub.ca(), &User::Token(&self.token))
+        self.cluster.kubectl_at(
+            &self.dir,
+            &self.hub.url(),
+            &self.hub.ca(),
+            &User::Token(&self.token),
+        )
     }
 
     /// The path of the namespace's ConfigMaps, with what follows it.

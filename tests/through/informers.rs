@@ -13,7 +13,12 @@ use crate::support::{throughout, until};
 /// client-go may wait that long after it was refused a few times.
 const BACK_OFF: Duration = Duration::from_secs(90);
 
-const KINDS: [(&str, &str); 4] = [("on", "protobuf"), ("on", "json"), ("off", "protobuf"), ("off", "json")];
+const KINDS: [(&str, &str); 4] = [
+    ("on", "protobuf"),
+    ("on", "json"),
+    ("off", "protobuf"),
+    ("off", "json"),
+];
 
 struct Informer(Program);
 
@@ -46,15 +51,26 @@ impl Informer {
         until(
             &format!("the informer sees {kind} of {name}: {:#?}", self.0.lines()),
             BACK_OFF,
-            || self.printed(kind).iter().any(|line| line["name"] == name).then_some(()),
+            || {
+                self.printed(kind)
+                    .iter()
+                    .any(|line| line["name"] == name)
+                    .then_some(())
+            },
         );
     }
 
     #[track_caller]
     fn synced(&self) -> u64 {
-        until(&format!("the informer has synced: {:#?}", self.0.lines()), SOON, || {
-            self.printed("synced").first().and_then(|line| line["count"].as_u64())
-        })
+        until(
+            &format!("the informer has synced: {:#?}", self.0.lines()),
+            SOON,
+            || {
+                self.printed("synced")
+                    .first()
+                    .and_then(|line| line["count"].as_u64())
+            },
+        )
     }
 }
 
@@ -68,18 +84,33 @@ fn an_outage_costs_them_nothing() {
         door.set("two", "2");
         informer.sees("add", "two");
         let first = informer.printed("request").remove(0);
-        assert_eq!(first["verb"], if watch_list == "on" { "watchlist" } else { "list" });
+        assert_eq!(
+            first["verb"],
+            if watch_list == "on" {
+                "watchlist"
+            } else {
+                "list"
+            }
+        );
 
         door.cut();
         let before = informer.printed("request").len();
-        throughout("nobody asks again and again", Duration::from_secs(5), || {
-            informer.printed("request").len() < before + 10
-        });
-        assert!(informer.printed("delete").is_empty(), "nothing is lost in an outage");
+        throughout(
+            "nobody asks again and again",
+            Duration::from_secs(5),
+            || informer.printed("request").len() < before + 10,
+        );
+        assert!(
+            informer.printed("delete").is_empty(),
+            "nothing is lost in an outage"
+        );
         door.set("three", "3");
         door.mend();
         informer.sees("add", "three");
-        assert!(informer.printed("delete").is_empty(), "and nothing at its end");
+        assert!(
+            informer.printed("delete").is_empty(),
+            "and nothing at its end"
+        );
     }
 }
 
@@ -113,9 +144,11 @@ fn one_that_finds_nothing_kept_waits_and_comes_up_later() {
     door.set("one", "1");
     door.cut();
     let informer = Informer::start(&door, "on", "protobuf");
-    throughout("it is not told that there is nothing", Duration::from_secs(4), || {
-        informer.printed("synced").is_empty() && informer.printed("request").len() < 20
-    });
+    throughout(
+        "it is not told that there is nothing",
+        Duration::from_secs(4),
+        || informer.printed("synced").is_empty() && informer.printed("request").len() < 20,
+    );
     door.mend();
     informer.sees("add", "one");
 }

@@ -16,14 +16,20 @@ fn the_usual_commands_online() {
         let object = format!(
             r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"one","labels":{{"app":"a"}}}},"data":{{"k":"{value}"}}}}"#
         );
-        kubectl.run_with(&object, &["-n", "k-online", "apply", "-f", "-"]).ok()
+        kubectl
+            .run_with(&object, &["-n", "k-online", "apply", "-f", "-"])
+            .ok()
     };
     assert!(apply("1").contains("created"));
     assert!(apply("2").contains("configured"));
     assert!(apply("2").contains("unchanged"));
-    let object = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"two"},"data":{"k":"1"}}"#;
+    let object =
+        r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"two"},"data":{"k":"1"}}"#;
     let said = kubectl
-        .run_with(object, &["-n", "k-online", "apply", "--server-side", "-f", "-"])
+        .run_with(
+            object,
+            &["-n", "k-online", "apply", "--server-side", "-f", "-"],
+        )
         .ok();
     assert!(said.contains("serverside-applied"), "{said}");
     let table = run(&["get", "configmaps"]).ok();
@@ -31,7 +37,10 @@ fn the_usual_commands_online() {
         table.contains("one") && table.contains("two") && table.starts_with("NAME"),
         "{table}"
     );
-    assert_eq!(run(&["get", "cm", "one", "-o", "jsonpath={.data.k}"]).ok(), "2");
+    assert_eq!(
+        run(&["get", "cm", "one", "-o", "jsonpath={.data.k}"]).ok(),
+        "2"
+    );
     run(&["patch", "cm", "one", "-p", r#"{"data":{"k":"3"}}"#]).ok();
     run(&[
         "patch",
@@ -43,7 +52,10 @@ fn the_usual_commands_online() {
     ])
     .ok();
     run(&["label", "cm", "one", "more=yes"]).ok();
-    assert_eq!(run(&["get", "cm", "-l", "app=a", "-o", "name"]).ok(), "configmap/one");
+    assert_eq!(
+        run(&["get", "cm", "-l", "app=a", "-o", "name"]).ok(),
+        "configmap/one"
+    );
     assert!(run(&["describe", "cm", "one"]).ok().contains("more=yes"));
     let raw = run(&["get", "--raw", "/api/v1/namespaces/k-online/configmaps/one"]).ok();
     assert!(raw.contains(r#""k":"3""#), "{raw}");
@@ -57,14 +69,22 @@ fn the_usual_commands_online() {
     assert!(run(&["api-resources"]).ok().contains("configmaps"));
     assert!(run(&["explain", "configmap"]).ok().contains("ConfigMap"));
     assert!(run(&["version"]).ok().contains("Server Version: v1.36.4"));
-    assert!(run(&["get", "cm", "absent"]).failed().contains("(NotFound)"));
+    assert!(
+        run(&["get", "cm", "absent"])
+            .failed()
+            .contains("(NotFound)")
+    );
     assert!(run(&["get", "nodes"]).failed().contains("(Forbidden)"));
 
     let watch = kubectl.start(&["-n", "k-online", "get", "cm", "-w", "-o", "name"]);
     watch.line("what is there", SOON, |line| line == "configmap/two");
     door.set("three", "x");
     watch.line("what comes", SOON, |line| line == "configmap/three");
-    assert!(run(&["delete", "cm", "one", "two"]).ok().contains("deleted"));
+    assert!(
+        run(&["delete", "cm", "one", "two"])
+            .ok()
+            .contains("deleted")
+    );
     assert!(run(&["wait", "--for=delete", "cm/one", "--timeout=10s"]).code == Some(0));
 }
 
@@ -84,7 +104,10 @@ fn the_same_commands_when_cut() {
     watch.line("what is there", SOON, |line| line == "configmap/one");
     door.cut();
     assert_eq!(run(&["get", "cm", "-o", "json"]).ok(), list);
-    assert_eq!(run(&["get", "cm", "one", "-o", "jsonpath={.data.key}"]).ok(), "1");
+    assert_eq!(
+        run(&["get", "cm", "one", "-o", "jsonpath={.data.key}"]).ok(),
+        "1"
+    );
     assert!(
         run(&["get", "cm", "absent", "-o", "name"])
             .failed()
@@ -96,7 +119,10 @@ fn the_same_commands_when_cut() {
         "{raw}"
     );
     let object = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"new"}}"#;
-    for words in [&["create", "-f", "-"][..], &["apply", "--validate=false", "-f", "-"]] {
+    for words in [
+        &["create", "-f", "-"][..],
+        &["apply", "--validate=false", "-f", "-"],
+    ] {
         let mut all = vec!["-n", "k-cut"];
         all.extend(words);
         let said = kubectl.run_with(object, &all).failed();

@@ -37,7 +37,9 @@ fn pages(door: &Door, limit: usize) -> usize {
 #[test]
 fn twenty_thousand_config_maps() {
     let cluster = Cluster::shared();
-    let door = Door::with(cluster, "large", |setup| setup.set("cache_max_bytes", 96 << 20));
+    let door = Door::with(cluster, "large", |setup| {
+        setup.set("cache_max_bytes", 96 << 20)
+    });
     let calls = (0..OBJECTS).map(|n| {
         let meta = json!({ "name": format!("n{n:05}") });
         let body = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": { "n": n.to_string() } });
@@ -54,15 +56,25 @@ fn twenty_thousand_config_maps() {
     door.mend();
 
     for (accept, accept_watch) in [(JSON, JSON), (PROTOBUF, PROTOBUF_WATCH)] {
-        let online = door.client().call(Call::get(&door.maps("")).accept(accept)).expect(200);
+        let online = door
+            .client()
+            .call(Call::get(&door.maps("")).accept(accept))
+            .expect(200);
         door.cut();
-        let offline = door.client().call(Call::get(&door.maps("")).accept(accept)).expect(200);
+        let offline = door
+            .client()
+            .call(Call::get(&door.maps("")).accept(accept))
+            .expect(200);
         assert!(offline.body == online.body, "{accept}: byte for byte");
-        let mut watch = door.client().watch(&door.maps(&format!("?{WATCH_LIST}")), accept_watch);
+        let mut watch = door
+            .client()
+            .watch(&door.maps(&format!("?{WATCH_LIST}")), accept_watch);
         assert_eq!(watch.initial(LONG).len(), all + 1);
         drop(watch);
         door.mend();
-        let mut watch = door.client().watch(&door.maps(&format!("?{WATCH_LIST}")), accept_watch);
+        let mut watch = door
+            .client()
+            .watch(&door.maps(&format!("?{WATCH_LIST}")), accept_watch);
         assert_eq!(watch.initial(LONG).len(), all + 1);
     }
     let offline = door

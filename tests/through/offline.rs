@@ -26,7 +26,12 @@ fn unknown(reply: &Whole) {
     );
     let status = reply.json();
     assert_eq!(
-        (&status["kind"], &status["status"], &status["code"], &status["reason"]),
+        (
+            &status["kind"],
+            &status["status"],
+            &status["code"],
+            &status["reason"]
+        ),
         (
             &json!("Status"),
             &json!("Failure"),
@@ -44,7 +49,8 @@ fn kept(reply: &Whole) {
     assert_eq!(reply.status, 200, "{}", reply.text());
     let age = reply.header("edge-hub-cache");
     assert!(
-        age.strip_prefix("age=").is_some_and(|age| age.parse::<u64>().is_ok()),
+        age.strip_prefix("age=")
+            .is_some_and(|age| age.parse::<u64>().is_ok()),
         "{age:?}"
     );
 }
@@ -75,7 +81,12 @@ fn item_names(reply: &Whole) -> Vec<String> {
     let items = reply.json()["items"].as_array().expect("items").clone();
     items
         .iter()
-        .map(|item| item["metadata"]["name"].as_str().expect("a name").to_string())
+        .map(|item| {
+            item["metadata"]["name"]
+                .as_str()
+                .expect("a name")
+                .to_string()
+        })
         .collect()
 }
 
@@ -153,7 +164,11 @@ fn list_kept_and_not_kept() {
             kept(&get(&client, &door.maps("/one"), accept));
             get(&client, &door.maps("/absent"), accept).expect(404);
             // Another selector, another resource, another namespace: nobody asked.
-            unknown(&get(&client, &door.maps("?labelSelector=app%3Dother"), accept));
+            unknown(&get(
+                &client,
+                &door.maps("?labelSelector=app%3Dother"),
+                accept,
+            ));
             unknown(&get(&client, "/api/v1/namespaces/o-list/secrets", accept));
             unknown(&get(&client, "/api/v1/namespaces/other/configmaps", accept));
             unknown(&get(&client, "/api/v1/configmaps", accept));
@@ -190,7 +205,9 @@ fn pages_are_joined_and_half_of_them_are_nothing() {
     assert_eq!(item_names(&after).len(), 10);
     assert_eq!(
         list_version(&after),
-        first["metadata"]["resourceVersion"].as_str().expect("a version")
+        first["metadata"]["resourceVersion"]
+            .as_str()
+            .expect("a version")
     );
 }
 
@@ -247,7 +264,9 @@ fn a_watch_moves_what_is_kept() {
             names.contains(&new) && !names.contains(&"goes".to_string()),
             "{names:?}"
         );
-        assert!(list_version(&after).parse::<u64>().ok() >= deleted.meta.resource_version.parse().ok());
+        assert!(
+            list_version(&after).parse::<u64>().ok() >= deleted.meta.resource_version.parse().ok()
+        );
         let one = get(&client, &door.maps("/changes"), accept);
         kept(&one);
         assert!(one.text().contains(&changed), "the changed object");
@@ -255,9 +274,15 @@ fn a_watch_moves_what_is_kept() {
 
         // From the version kept: held. From one before it: gone, list again.
         let at = list_version(&after);
-        let mut held = client.watch(&door.maps(&format!("?watch=true&resourceVersion={at}")), accept_watch);
+        let mut held = client.watch(
+            &door.maps(&format!("?watch=true&resourceVersion={at}")),
+            accept_watch,
+        );
         held.silent(MOMENT);
-        let mut old = client.watch(&door.maps(&format!("?watch=true&resourceVersion={from}")), accept_watch);
+        let mut old = client.watch(
+            &door.maps(&format!("?watch=true&resourceVersion={from}")),
+            accept_watch,
+        );
         let error = old.event(SOON);
         assert_eq!(error.kind, "ERROR");
         assert!(String::from_utf8_lossy(&error.bytes).contains("Expired"));
@@ -302,7 +327,10 @@ fn watches_from_the_start() {
         assert!(initial.iter().all(|event| event.kind == "ADDED"));
         watch.silent(MOMENT);
         // Its own deadline still holds.
-        let mut short = client.watch(&door.maps(&format!("?{WATCH_LIST}&timeoutSeconds=2")), accept_watch);
+        let mut short = client.watch(
+            &door.maps(&format!("?{WATCH_LIST}&timeoutSeconds=2")),
+            accept_watch,
+        );
         short.initial(SOON);
         assert_eq!(short.poll(SOON), Err(Piece::End));
         // Not kept: an error that the client understands, not a stream that hangs.
@@ -333,8 +361,12 @@ fn a_watch_list_alone_fills_what_is_kept() {
         );
         before.sort_by(|a, b| a.meta.name.cmp(&b.meta.name));
         after.sort_by(|a, b| a.meta.name.cmp(&b.meta.name));
-        let metas =
-            |events: &[crate::support::http::Event]| events.iter().map(|event| event.meta.clone()).collect::<Vec<_>>();
+        let metas = |events: &[crate::support::http::Event]| {
+            events
+                .iter()
+                .map(|event| event.meta.clone())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(metas(&after), metas(&before));
         let list = get(&client, &door.maps(""), accept);
         kept(&list);
@@ -368,7 +400,8 @@ fn a_watch_list_that_broke_off_is_not_complete() {
 #[test]
 fn discovery_is_kept() {
     let door = Door::new("o-discovery");
-    let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+    let aggregated =
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
     let asked = [
         ("/version", JSON),
         ("/api", aggregated),
@@ -387,7 +420,11 @@ fn discovery_is_kept() {
         let after = get(&client, path, accept);
         kept(&after);
         assert_eq!(after.body, before.body, "{path}");
-        assert_eq!(after.header("content-type"), before.header("content-type"), "{path}");
+        assert_eq!(
+            after.header("content-type"),
+            before.header("content-type"),
+            "{path}"
+        );
     }
     // By its negotiated type: nobody asked for this one.
     unknown(&get(&client, "/apis/batch/v1", JSON));
@@ -437,14 +474,20 @@ fn writes_are_refused_and_never_acknowledged() {
 #[test]
 fn nobody_else_gets_it() {
     let cluster = Cluster::shared();
-    let door = Door::with(cluster, "o-else", |setup| setup.identity(cluster, "admin", "admin"));
+    let door = Door::with(cluster, "o-else", |setup| {
+        setup.identity(cluster, "admin", "admin")
+    });
     let other = cluster.account("o-else", "other", "edit");
     let again = cluster.token("o-else", "tester");
     door.set("one", "1");
     door.client().get(&door.maps("")).expect(200);
     // One who was refused is refused again, and never from what is kept for another.
     door.hub.client().get(&door.maps("")).expect(403);
-    door.hub.client().bearer("wrong").get(&door.maps("")).expect(401);
+    door.hub
+        .client()
+        .bearer("wrong")
+        .get(&door.maps(""))
+        .expect(401);
     door.cut();
     kept(&door.client().get(&door.maps("")));
     let (certificate, key) = cluster.pair("admin");
@@ -456,9 +499,17 @@ fn nobody_else_gets_it() {
         door.hub.client().certificate(&certificate, &key),
     ];
     for stranger in strangers {
-        for path in [door.maps(""), door.maps("/one"), door.maps(&format!("?{WATCH_LIST}"))] {
+        for path in [
+            door.maps(""),
+            door.maps("/one"),
+            door.maps(&format!("?{WATCH_LIST}")),
+        ] {
             let reply = stranger.get(&path);
-            assert!(matches!(reply.status, 401 | 403 | 503), "{path}: {}", reply.text());
+            assert!(
+                matches!(reply.status, 401 | 403 | 503),
+                "{path}: {}",
+                reply.text()
+            );
         }
     }
 }
@@ -466,7 +517,9 @@ fn nobody_else_gets_it() {
 #[test]
 fn a_certificates_subject_is_who_asked() {
     let cluster = Cluster::shared();
-    let door = Door::with(cluster, "o-subject", |setup| setup.identity(cluster, "admin", "admin"));
+    let door = Door::with(cluster, "o-subject", |setup| {
+        setup.identity(cluster, "admin", "admin")
+    });
     door.set("one", "1");
     let (certificate, key) = cluster.pair("admin");
     let admin = door.hub.client().certificate(&certificate, &key);
@@ -525,14 +578,22 @@ fn a_cut_is_known_quickly() {
     door.relay.refuse();
     let start = Instant::now();
     kept(&client.get(&door.maps("")));
-    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        start.elapsed()
+    );
     door.mend();
     client.get(&door.maps("")).expect(200);
     // A black hole: as soon as the pings say so.
     door.relay.black_hole();
     let start = Instant::now();
     kept(&client.get(&door.maps("")));
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
     // A write that hangs in it is not acknowledged.
     let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "new" } });
     unknown(&client.call(Call::json(Method::POST, &door.maps(""), &object)));
@@ -547,7 +608,10 @@ fn a_start_without_a_server_is_a_start() {
     unknown(&hub.client().bearer(&door.token).get(&door.maps("")));
     door.relay.pass();
     hub.sees_online();
-    hub.client().bearer(&door.token).get(&door.maps("")).expect(200);
+    hub.client()
+        .bearer(&door.token)
+        .get(&door.maps(""))
+        .expect(200);
 }
 
 #[test]
@@ -559,11 +623,21 @@ fn a_server_with_a_wrong_certificate_is_not_believed() {
         .set("ca_file", ca.display().to_string())
         .start();
     assert!(!hub.online());
-    let reply = hub.client().bearer(&door.token).get(&door.maps("")).expect(503);
-    let message = reply.json()["message"].as_str().unwrap_or_default().to_lowercase();
+    let reply = hub
+        .client()
+        .bearer(&door.token)
+        .get(&door.maps(""))
+        .expect(503);
+    let message = reply.json()["message"]
+        .as_str()
+        .unwrap_or_default()
+        .to_lowercase();
     assert!(message.contains("certificate"), "{message}");
     assert!(
-        hub.status().to_string().to_lowercase().contains("certificate"),
+        hub.status()
+            .to_string()
+            .to_lowercase()
+            .contains("certificate"),
         "{}",
         hub.status()
     );

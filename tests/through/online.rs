@@ -62,8 +62,7 @@ fn answers_are_the_api_servers_own() {
 #[test]
 fn every_verb_and_patch_type_passes() {
     let door = Door::new("t-verbs");
-    let object =
-        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "one" }, "data": { "a": "1" } });
+    let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "one" }, "data": { "a": "1" } });
     for client in [door.client(), door.client().http1()] {
         let made = client
             .call(Call::json(Method::POST, &door.maps(""), &object))
@@ -80,7 +79,10 @@ fn every_verb_and_patch_type_passes() {
                 "application/json-patch+json",
                 json!([{ "op": "add", "path": "/data/b", "value": "2" }]),
             ),
-            ("application/merge-patch+json", json!({ "data": { "c": "3" } })),
+            (
+                "application/merge-patch+json",
+                json!({ "data": { "c": "3" } }),
+            ),
             (
                 "application/strategic-merge-patch+json",
                 json!({ "data": { "d": "4" } }),
@@ -96,7 +98,10 @@ fn every_verb_and_patch_type_passes() {
             client.call(call).expect(200);
         }
         let data = client.get(&door.maps("/one")).json()["data"].clone();
-        assert_eq!(data, json!({ "a": "1", "b": "2", "c": "3", "d": "4", "e": "5" }));
+        assert_eq!(
+            data,
+            json!({ "a": "1", "b": "2", "c": "3", "d": "4", "e": "5" })
+        );
         client
             .call(Call {
                 method: Method::DELETE,
@@ -111,8 +116,7 @@ fn every_verb_and_patch_type_passes() {
 fn a_body_of_a_megabyte_passes_both_ways() {
     let door = Door::new("t-body");
     let value: String = (0..100_000).map(|n| format!("{n:09} ")).collect();
-    let object =
-        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "big" }, "data": { "v": value } });
+    let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "big" }, "data": { "v": value } });
     for client in [door.client(), door.client().http1()] {
         client
             .call(Call::json(Method::POST, &door.maps(""), &object))
@@ -134,11 +138,17 @@ fn a_body_of_a_megabyte_passes_both_ways() {
     }
     // What the API server refuses for its size, it refuses itself.
     let value = "x".repeat(4 << 20);
-    let object =
-        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "big" }, "data": { "v": value } });
-    let through = door.client().call(Call::json(Method::POST, &door.maps(""), &object));
-    let direct = door.direct().call(Call::json(Method::POST, &door.maps(""), &object));
-    assert_eq!((through.status, through.text()), (direct.status, direct.text()));
+    let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "big" }, "data": { "v": value } });
+    let through = door
+        .client()
+        .call(Call::json(Method::POST, &door.maps(""), &object));
+    let direct = door
+        .direct()
+        .call(Call::json(Method::POST, &door.maps(""), &object));
+    assert_eq!(
+        (through.status, through.text()),
+        (direct.status, direct.text())
+    );
 }
 
 #[test]
@@ -152,7 +162,10 @@ fn watch_events_come_at_once_in_both_encodings() {
             let mut watch = client.watch(&path, accept);
             let initial = watch.initial(SOON);
             assert_eq!(
-                initial.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(),
+                initial
+                    .iter()
+                    .map(|event| event.kind.as_str())
+                    .collect::<Vec<_>>(),
                 ["ADDED", "BOOKMARK"]
             );
             let version = door.set("one", &format!("{accept} {start:?}"));
@@ -165,10 +178,18 @@ fn watch_events_come_at_once_in_both_encodings() {
         }
         // A watch without a single event shows its head at once.
         let start = Instant::now();
-        let version = door.client().get(&door.maps("")).json()["metadata"]["resourceVersion"].to_string();
+        let version =
+            door.client().get(&door.maps("")).json()["metadata"]["resourceVersion"].to_string();
         let version = version.trim_matches('"');
-        let mut watch = client.watch(&door.maps(&format!("?watch=1&resourceVersion={version}")), JSON);
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        let mut watch = client.watch(
+            &door.maps(&format!("?watch=1&resourceVersion={version}")),
+            JSON,
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            start.elapsed()
+        );
         watch.silent(MOMENT);
     }
 }
@@ -229,7 +250,9 @@ fn many_small_writes_at_once_all_arrive() {
 #[test]
 fn who_asks_is_who_the_api_server_sees() {
     let cluster = Cluster::shared();
-    let door = Door::with(cluster, "t-who", |setup| setup.identity(cluster, "admin", "admin"));
+    let door = Door::with(cluster, "t-who", |setup| {
+        setup.identity(cluster, "admin", "admin")
+    });
     let review = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
     let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
     let name = |client: &crate::support::http::Client| {
@@ -273,9 +296,17 @@ fn who_asks_is_who_the_api_server_sees() {
             .header("x-remote-group", "system:masters")
     };
     let nobody = door.hub.client().call(call()).expect(403);
-    assert!(nobody.text().contains("system:anonymous"), "{}", nobody.text());
+    assert!(
+        nobody.text().contains("system:anonymous"),
+        "{}",
+        nobody.text()
+    );
     // A token that is no good stays no good.
-    door.hub.client().bearer("wrong").get("/api/v1/nodes").expect(401);
+    door.hub
+        .client()
+        .bearer("wrong")
+        .get("/api/v1/nodes")
+        .expect(401);
 }
 
 #[test]
@@ -307,7 +338,11 @@ fn a_link_that_hurts_breaks_nothing_but_what_it_carried() {
         if let Ok(reply) = broken {
             // Whole, from another try or from what was kept, or refused; never a part that looks whole.
             let items = reply.json()["items"].as_array().map(Vec::len);
-            assert!(reply.status == 503 || items == Some(51), "{} {items:?}", reply.status);
+            assert!(
+                reply.status == 503 || items == Some(51),
+                "{} {items:?}",
+                reply.status
+            );
         }
         door.hub.sees_online();
         let list = door.client().get(&door.maps("")).expect(200).json();
@@ -354,7 +389,11 @@ fn sigterm_drains() {
     watch.silent(MOMENT);
     let start = Instant::now();
     assert_eq!(door.hub.terminate(Duration::from_secs(15)), Some(0));
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(watch.poll(SOON), Err(Piece::End), "a watch ends cleanly");
 }
 
@@ -373,7 +412,10 @@ fn status_is_readable_by_programs_and_people() {
     assert!(!run(&[]).ok().is_empty());
     until("the access line", SOON, || {
         door.client().get(&door.maps("/x"));
-        door.hub.log().contains("with status code 404, spent ").then_some(())
+        door.hub
+            .log()
+            .contains("with status code 404, spent ")
+            .then_some(())
     });
     assert!(!door.hub.log().contains(&door.token), "no token in the log");
 }

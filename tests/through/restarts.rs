@@ -32,8 +32,14 @@ fn goaway_and_rolling_restarts() {
             scope.spawn(|| {
                 let mut connection = connection.share();
                 for n in 0..250 {
-                    let reply = connection.send(Call::get(&door.maps("/one"))).and_then(Reply::whole);
-                    assert_eq!(reply.as_ref().map(|reply| reply.status), Ok(200), "request {n}");
+                    let reply = connection
+                        .send(Call::get(&door.maps("/one")))
+                        .and_then(Reply::whole);
+                    assert_eq!(
+                        reply.as_ref().map(|reply| reply.status),
+                        Ok(200),
+                        "request {n}"
+                    );
                 }
             });
         }
@@ -73,8 +79,13 @@ fn goaway_and_rolling_restarts() {
         while !done.load(Ordering::Relaxed) {
             let reply = door.client().get(&door.maps(""));
             // An API server that is starting refuses for itself for a moment.
-            assert!(matches!(reply.status, 200 | 403 | 429 | 500 | 503), "{}", reply.text());
-            sources[usize::from(reply.header("edge-hub-cache").is_empty())] += usize::from(reply.status == 200);
+            assert!(
+                matches!(reply.status, 200 | 403 | 429 | 500 | 503),
+                "{}",
+                reply.text()
+            );
+            sources[usize::from(reply.header("edge-hub-cache").is_empty())] +=
+                usize::from(reply.status == 200);
         }
         assert!(
             sources[0] > 0 && sources[1] > 0,

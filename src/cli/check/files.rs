@@ -32,7 +32,10 @@ pub(super) fn check(findings: &mut Findings, config: &Config, now_secs: i64) {
         pair(findings, ("serving_cert", "serving_key"), files, now_secs);
     }
     for (i, identity) in config.identities.iter().enumerate() {
-        let names = (format!("identities[{i}].cert"), format!("identities[{i}].key"));
+        let names = (
+            format!("identities[{i}].cert"),
+            format!("identities[{i}].key"),
+        );
         if let Some(leaf) = pair(findings, (&names.0, &names.1), &identity.pair, now_secs) {
             subject(findings, &names.0, identity, &leaf);
         }
@@ -113,7 +116,12 @@ fn authority(findings: &mut Findings, key: &str, path: &Path, now_secs: i64) {
 }
 
 /// The leaf's facts, if there is one.
-fn pair(findings: &mut Findings, names: (&str, &str), files: &PairFiles, now_secs: i64) -> Option<Facts> {
+fn pair(
+    findings: &mut Findings,
+    names: (&str, &str),
+    files: &PairFiles,
+    now_secs: i64,
+) -> Option<Facts> {
     private(findings, names.1, &files.key);
     let chain = certificates(names.0, &files.cert)
         .map_err(|why| findings.fail(why))
@@ -134,7 +142,11 @@ fn pair(findings: &mut Findings, names: (&str, &str), files: &PairFiles, now_sec
     facts
 }
 
-fn together(names: (&str, &str), files: &PairFiles, chain: Vec<CertificateDer<'static>>) -> Result<(), String> {
+fn together(
+    names: (&str, &str),
+    files: &PairFiles,
+    chain: Vec<CertificateDer<'static>>,
+) -> Result<(), String> {
     let bytes = read(names.1, &files.key)?;
     let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         format!(
@@ -170,7 +182,9 @@ fn dates(findings: &mut Findings, key: &str, facts: &Facts, now_secs: i64) {
             "{key}: {subject} expired at {until}, nobody accepts it any more; renew it"
         ));
     } else if days < CERT_WARN_DAYS {
-        findings.warn(format!("{key}: {subject} expires at {until}, in {days} days; renew it"));
+        findings.warn(format!(
+            "{key}: {subject} expires at {until}, in {days} days; renew it"
+        ));
     } else {
         findings.ok(format!("{key}: {subject} is valid until {until}"));
     }
@@ -183,7 +197,11 @@ fn subject(findings: &mut Findings, key: &str, identity: &Identity, leaf: &Facts
     if cn && o {
         findings.ok(format!("{key}: the subject is the one in the entry"));
     } else {
-        let wanted = identity.o.as_ref().map(|o| format!("O={o}, ")).unwrap_or_default();
+        let wanted = identity
+            .o
+            .as_ref()
+            .map(|o| format!("O={o}, "))
+            .unwrap_or_default();
         findings.fail(format!(
             "{key}: the subject is {}, and the entry says {wanted}CN={}: the caller would act as somebody else; put its own pair there",
             leaf.subject, identity.cn
@@ -205,14 +223,18 @@ fn private(findings: &mut Findings, key: &str, path: &Path) {
 
 fn read(key: &str, path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(CHECK_FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    let read = fs::File::open(path)
+        .and_then(|file| file.take(CHECK_FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     match read {
         Ok(_) if bytes.len() as u64 > CHECK_FILE_BYTES_MAX => Err(format!(
             "{key}: {} is longer than {CHECK_FILE_BYTES_MAX} bytes; is it the right file?",
             path.display()
         )),
         Ok(_) => Ok(bytes),
-        Err(error) => Err(format!("{key}: {} cannot be read ({error})", path.display())),
+        Err(error) => Err(format!(
+            "{key}: {} cannot be read ({error})",
+            path.display()
+        )),
     }
 }
 

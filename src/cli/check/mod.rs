@@ -29,7 +29,10 @@ pub(super) fn check(path: &Path) -> Exit {
             server::check(&mut findings, &config, now_secs);
         }
         // What the file would lead to cannot be tried before it says what is meant.
-        Err(error) => error.lines().into_iter().for_each(|line| findings.fail(line)),
+        Err(error) => error
+            .lines()
+            .into_iter()
+            .for_each(|line| findings.fail(line)),
     }
     findings.summary()
 }
@@ -65,7 +68,11 @@ impl Findings {
             (0, warned) => say(&format!("It would run; {warned} to look at.")),
             (failed, warned) => say(&format!("{failed} to put right, {warned} to look at.")),
         }
-        if self.failed == 0 { Exit::Ok } else { Exit::Findings }
+        if self.failed == 0 {
+            Exit::Ok
+        } else {
+            Exit::Findings
+        }
     }
 }
 

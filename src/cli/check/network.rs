@@ -29,7 +29,13 @@ pub(super) fn check(findings: &mut Findings, config: &Config, running: Option<St
     for at in &config.listen {
         port(findings, "listen", *at, config, running.is_some());
     }
-    port(findings, "admin_listen", config.admin_listen, config, running.is_some());
+    port(
+        findings,
+        "admin_listen",
+        config.admin_listen,
+        config,
+        running.is_some(),
+    );
     if !config.admin_listen.ip().is_loopback() {
         findings.warn(format!(
             "admin_listen: {} is not a loopback address, and everybody who reaches it can read the status; 127.0.0.1 is private",

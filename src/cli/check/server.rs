@@ -10,7 +10,8 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme,
 };
 
 use super::Findings;
@@ -25,7 +26,9 @@ pub(super) fn check(findings: &mut Findings, config: &Config, now_secs: i64) {
         let seen = Arc::new(Seen::default());
         match ask(config, server, roots.clone(), seen.clone()) {
             Ok(reply) => answered(findings, server, &reply, now_secs),
-            Err(trouble) => findings.fail(format!("{server}: {}", in_words(trouble, &seen, now_secs))),
+            Err(trouble) => {
+                findings.fail(format!("{server}: {}", in_words(trouble, &seen, now_secs)))
+            }
         }
     }
 }
@@ -47,11 +50,17 @@ enum Trouble {
     Http(http::HttpError),
 }
 
-fn ask(config: &Config, server: &ServerUrl, roots: RootCertStore, seen: Arc<Seen>) -> Result<http::Reply, Trouble> {
+fn ask(
+    config: &Config,
+    server: &ServerUrl,
+    roots: RootCertStore,
+    seen: Arc<Seen>,
+) -> Result<http::Reply, Trouble> {
     let until = Instant::now() + Duration::from_secs(CHECK_SERVER_SECS_MAX);
     let socket = connect(&resolve(server, until)?, until)?;
     let tls = client_config(config, roots, seen).map_err(Trouble::Setup)?;
-    let mut tls = ClientConnection::new(Arc::new(tls), server.server_name()).map_err(Trouble::Tls)?;
+    let mut tls =
+        ClientConnection::new(Arc::new(tls), server.server_name()).map_err(Trouble::Tls)?;
     let mut socket = http::Timed::new(socket, until);
     while tls.is_handshaking() {
         tls.complete_io(&mut socket).map_err(trouble_of)?;
@@ -65,7 +74,10 @@ fn ask(config: &Config, server: &ServerUrl, roots: RootCertStore, seen: Arc<Seen
 
 /// rustls wraps its own errors into those of the socket.
 fn trouble_of(error: std::io::Error) -> Trouble {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+    match error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Error>())
+    {
         Some(tls) => Trouble::Tls(tls.clone()),
         None => Trouble::Http(http::HttpError::Io(error)),
     }
@@ -80,7 +92,9 @@ fn resolve(server: &ServerUrl, until: Instant) -> Result<Vec<SocketAddr>, Troubl
     let (send, receive) = mpsc::channel();
     // The C library's resolver has no deadline of its own. The thread ends with the process at the latest.
     std::thread::spawn(move || {
-        let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        let found = (name.as_str(), port)
+            .to_socket_addrs()
+            .map(Iterator::collect::<Vec<_>>);
         let _ = send.send(found);
     });
     match receive.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -104,20 +118,28 @@ fn connect(addresses: &[SocketAddr], until: Instant) -> Result<TcpStream, Troubl
     Err(Trouble::Connect(failed))
 }
 
-fn client_config(config: &Config, roots: RootCertStore, seen: Arc<Seen>) -> Result<ClientConfig, String> {
+fn client_config(
+    config: &Config,
+    roots: RootCertStore,
+    seen: Arc<Seen>,
+) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
     let verifier = Recorder {
         inner: verifier.map_err(|e| e.to_string())?,
         seen,
     };
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder
         .map_err(|e| e.to_string())?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     match own_pair(config) {
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|e| e.to_string()),
+        Some((chain, key)) => builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|e| e.to_string()),
         None => Ok(builder.with_no_client_auth()),
     }
 }
@@ -164,10 +186,15 @@ fn answered(findings: &mut Findings, server: &ServerUrl, reply: &http::Reply, no
 fn in_words(trouble: Trouble, seen: &Seen, now_secs: i64) -> String {
     match trouble {
         Trouble::Resolve(why) => {
-            format!("the name is not resolved ({why}); look at /etc/resolv.conf, or name the address")
+            format!(
+                "the name is not resolved ({why}); look at /etc/resolv.conf, or name the address"
+            )
         }
         Trouble::Connect(failed) => {
-            let each: Vec<String> = failed.iter().map(|(at, error)| format!("{at}: {error}")).collect();
+            let each: Vec<String> = failed
+                .iter()
+                .map(|(at, error)| format!("{at}: {error}"))
+                .collect();
             format!(
                 "no connection ({}); is the link up, is the port right, does a firewall stand between?",
                 each.join("; ")
@@ -181,9 +208,13 @@ fn in_words(trouble: Trouble, seen: &Seen, now_secs: i64) -> String {
         }
         Trouble::Tls(Error::InvalidCertificate(error)) => certificate(&error, seen, now_secs),
         Trouble::Tls(Error::AlertReceived(alert)) => {
-            format!("it refused us with the TLS alert {alert:?}; does it accept the node's client_cert?")
+            format!(
+                "it refused us with the TLS alert {alert:?}; does it accept the node's client_cert?"
+            )
         }
-        Trouble::Tls(Error::InvalidMessage(_)) => "it does not speak TLS; is it the right port?".to_owned(),
+        Trouble::Tls(Error::InvalidMessage(_)) => {
+            "it does not speak TLS; is it the right port?".to_owned()
+        }
         Trouble::Tls(error) => format!("TLS failed ({error})"),
     }
 }
@@ -199,20 +230,30 @@ fn certificate(error: &CertificateError, seen: &Seen, now_secs: i64) -> String {
     match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             let until = about(|facts| format!(" at {}", utc::day_and_time(facts.not_after_secs)));
-            format!("its certificate expired{until} (the clock here says {now}); renew it there, or set the clock")
+            format!(
+                "its certificate expired{until} (the clock here says {now}); renew it there, or set the clock"
+            )
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            let from = about(|facts| format!(" before {}", utc::day_and_time(facts.not_before_secs)));
-            format!("its certificate is not valid{from}, and the clock here says {now}; set the clock")
+            let from =
+                about(|facts| format!(" before {}", utc::day_and_time(facts.not_before_secs)));
+            format!(
+                "its certificate is not valid{from}, and the clock here says {now}; set the clock"
+            )
         }
-        CertificateError::NotValidForNameContext { expected, presented } => format!(
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => format!(
             "its certificate is for {}, not for {}; use one of these names in `servers`, or have it issued anew",
             presented.join(", "),
             expected.to_str()
         ),
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             let issuer = about(|facts| format!(" ({}, issued by {})", facts.subject, facts.issuer));
-            format!("its certificate{issuer} is not signed by a CA in ca_file; put the cluster's CA there")
+            format!(
+                "its certificate{issuer} is not signed by a CA in ca_file; put the cluster's CA there"
+            )
         }
         other => format!("its certificate is not good ({other})"),
     }
