@@ -1,1 +1,431 @@
 //! Starts every long task and knows everyone.
+
+use crate::access::{Known, Rule};
+use crate::admin;
+use crate::cache::Cache;
+use crate::certs::hub_ca::{self, HubCa};
+use crate::certs::papers::Papers;
+use crate::cli::logging;
+use crate::config::{AgentRule, Config, Mode, needs_restart};
+use crate::error::Failure;
+use crate::health::LinkState;
+use crate::limits;
+use crate::request::agent::Agents;
+use crate::server::{accept, connection};
+use crate::sys::address::AddressGuard;
+use crate::sys::clock::{self, Clock};
+use crate::sys::rlimit;
+use crate::upstream::{Order, ServerUrl, Settings, Upstream};
+use ring::rand::{SecureRandom, SystemRandom};
+use rustls::ServerConfig;
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// What every request may need.
+pub struct Shared {
+    pub upstream: Rc<Upstream>,
+    pub cache: Rc<RefCell<Cache>>,
+    pub known: RefCell<Known>,
+    pub config: RefCell<Config>,
+    pub papers: RefCell<Papers>,
+    pub started: Instant,
+    pub connections: Arc<Semaphore>,
+    /// Told by `status`, until the next reload.
+    pub warnings: RefCell<Vec<String>>,
+    path: PathBuf,
+    hub_ca: RefCell<HubCa>,
+    cluster_ips: RefCell<Vec<IpAddr>>,
+    clock: Arc<Clock>,
+    rules: RefCell<Rc<[Rule]>>,
+    server_config: RefCell<Arc<ServerConfig>>,
+    tunnels: Arc<Semaphore>,
+    drain: watch::Sender<bool>,
+    seed: Cell<u64>,
+}
+
+/// Runs the hub until it is told to end. `path` is where SIGHUP finds the configuration again.
+pub fn run(path: PathBuf, config: Config) -> Result<(), Failure> {
+    let descriptors = u32::try_from(config.connections_max).unwrap_or(u32::MAX / 4) * 2
+        + limits::DESCRIPTORS_SPARE;
+    match rlimit::raise_nofile(descriptors) {
+        Ok(rlimit::Nofile::Enough { .. }) => {}
+        Ok(rlimit::Nofile::Short { soft, wanted }) => {
+            log::warn!(
+                "open files: {soft} allowed, {wanted} wanted for connections_max; fewer clients can connect"
+            );
+        }
+        Err(error) => log::warn!("{error}"),
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Name resolution alone runs there.
+        .max_blocking_threads(limits::RESOLVER_THREADS)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    LocalSet::new().block_on(&runtime, serve(path, config))
+}
+
+async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
+    let mut addresses = own_addresses(&config)?;
+    let shared = prepare(path, config)?;
+    let mut signals = Signals::new()?;
+    let mut tasks = JoinSet::new();
+    open(&shared, &mut tasks)?;
+    tasks.spawn_local(Rc::clone(&shared.upstream).run());
+    let config = shared.config.borrow().clone();
+    log::info!(
+        "edge-hub {} node={} servers={} store=ram/{}B agents={:?}",
+        env!("CARGO_PKG_VERSION"),
+        config.node_name,
+        config
+            .servers
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(","),
+        config.cache_bytes_max,
+        config.cache_agents
+    );
+    let mut minute = interval(Duration::from_secs(60));
+    let mut often = interval(limits::LOOK_EVERY);
+    minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    often.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.reload.recv() => shared.reload(),
+            _ = minute.tick() => {
+                addresses.check().iter().for_each(|change| log::info!("address: {change}"));
+                shared.look_at_papers();
+            }
+            _ = often.tick() => shared.look_for_cluster_ip(),
+        }
+    }
+    drain(&shared, &mut tasks).await;
+    addresses
+        .release()
+        .iter()
+        .for_each(|error| log::warn!("address: {error}"));
+    Ok(())
+}
+
+/// No new connections; open requests get their time, watches end cleanly.
+async fn drain(shared: &Shared, tasks: &mut JoinSet<()>) {
+    let allowed = shared.config.borrow().drain;
+    log::info!("told to end: draining for up to {} s", allowed.as_secs());
+    tasks.abort_all();
+    shared.drain.send_replace(true);
+    let connections = shared.config.borrow().connections_max as u32;
+    let all = async {
+        let _ = shared.connections.acquire_many(connections).await;
+        let _ = shared
+            .tunnels
+            .acquire_many(limits::UPGRADES_MAX as u32)
+            .await;
+    };
+    if timeout(allowed, all).await.is_err() {
+        log::warn!("drain_secs are over: open requests are cut off");
+    }
+}
+
+fn own_addresses(config: &Config) -> Result<AddressGuard, Failure> {
+    let mut guard = AddressGuard::new(&config.own_addresses)
+        .map_err(|error| Failure::failed(error.to_string()))?;
+    for change in guard.check() {
+        match change {
+            crate::sys::address::AddressChange::Failed(error) => log::warn!("address: {error}"),
+            change => log::info!("address: {change}"),
+        }
+    }
+    Ok(guard)
+}
+
+fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
+    let clock = Clock::new();
+    let (mut hub_ca, told) =
+        hub_ca::open(&config.state_dir, &config.node_name).map_err(|e| failed(&e))?;
+    let papers = Papers::load(&config, &mut hub_ca, &[], &clock).map_err(|e| failed(&e))?;
+    let mut warnings: Vec<String> = told.iter().map(ToString::to_string).collect();
+    warnings.extend(papers.warnings.iter().cloned());
+    warnings.iter().for_each(|w| log::warn!("{w}"));
+    let server_config = papers.server_config(&clock).map_err(|e| failed(&e))?;
+    let tls = papers.upstream_tls(&clock).map_err(|e| failed(&e))?;
+    Ok(Rc::new(Shared {
+        upstream: Upstream::new(settings(&config, tls)?),
+        cache: Rc::new(RefCell::new(Cache::new(
+            config.cache_bytes_max,
+            agents(&config),
+        ))),
+        known: RefCell::default(),
+        started: Instant::now(),
+        connections: Arc::new(Semaphore::new(config.connections_max)),
+        warnings: RefCell::new(warnings),
+        path,
+        hub_ca: RefCell::new(hub_ca),
+        cluster_ips: RefCell::default(),
+        clock,
+        rules: RefCell::new(papers.rules()),
+        server_config: RefCell::new(server_config),
+        papers: RefCell::new(papers),
+        tunnels: Arc::new(Semaphore::new(limits::UPGRADES_MAX)),
+        drain: watch::Sender::new(false),
+        seed: Cell::new(random_seed()?),
+        config: RefCell::new(config),
+    }))
+}
+
+fn settings(config: &Config, tls: crate::upstream::TlsFor) -> Result<Settings, Failure> {
+    let servers: Result<Vec<ServerUrl>, String> = config
+        .servers
+        .iter()
+        .map(|url| ServerUrl::parse(&url.to_string()))
+        .collect();
+    let order = match config.mode {
+        Mode::Priority => Order::Priority,
+        Mode::RoundRobin => Order::RoundRobin,
+    };
+    Ok(Settings {
+        ping_after: config.ping_after,
+        ping_wait: config.ping_wait,
+        connect_timeout: config.connect_timeout,
+        probe_min: config.probe_min,
+        probe_max: config.probe_max,
+        ..Settings::new(servers.map_err(Failure::failed)?, order, tls)
+    })
+}
+
+fn agents(config: &Config) -> Agents {
+    let entries: Vec<String> = config
+        .cache_agents
+        .iter()
+        .map(|rule| match rule {
+            AgentRule::All => "*".to_owned(),
+            AgentRule::Keep(name) => name.clone(),
+            AgentRule::Not(name) => format!("-{name}"),
+        })
+        .collect();
+    Agents::new(entries.iter().map(String::as_str))
+}
+
+fn random_seed() -> Result<u64, Failure> {
+    let mut bytes = [0; 8];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Failure::failed("the kernel gives no random numbers"))?;
+    Ok(u64::from_le_bytes(bytes) | 1)
+}
+
+/// Opens every listener. An address that is taken is somebody's mistake and ends the start; one that the node does not
+/// have yet is waited for.
+fn open(shared: &Rc<Shared>, tasks: &mut JoinSet<()>) -> Result<(), Failure> {
+    let config = shared.config.borrow();
+    for address in &config.listen {
+        let (address, for_each) = (*address, Rc::clone(shared));
+        let serve: Rc<dyn Fn(_, _, _)> = Rc::new(move |stream, from, permit| {
+            let shared = Rc::clone(&for_each);
+            tokio::task::spawn_local(async move {
+                connection::serve(shared, stream, from).await;
+                drop(permit);
+            });
+        });
+        let permits = Arc::clone(&shared.connections);
+        match listen(address)? {
+            Some(listener) => tasks.spawn_local(accept::accept(address, listener, permits, serve)),
+            None => tasks.spawn_local(async move {
+                let listener = accept::reopen(address).await;
+                log::info!("listen={address} now open");
+                accept::accept(address, listener, permits, serve).await;
+            }),
+        };
+    }
+    let address = config.admin_listen;
+    let for_each = Rc::clone(shared);
+    let serve: Rc<dyn Fn(_, _, _)> = Rc::new(move |stream, _, permit| {
+        let shared = Rc::clone(&for_each);
+        tokio::task::spawn_local(async move {
+            admin::serve::serve(shared, stream).await;
+            drop(permit);
+        });
+    });
+    let permits = Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS_MAX));
+    if let Some(listener) = listen(address)? {
+        tasks.spawn_local(accept::accept(address, listener, permits, serve));
+    }
+    Ok(())
+}
+
+fn listen(address: SocketAddr) -> Result<Option<tokio::net::TcpListener>, Failure> {
+    match accept::listen(address) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {
+            log::warn!("listen={address} this node does not have the address yet; waiting for it");
+            Ok(None)
+        }
+        Err(error) => Err(Failure::failed(format!(
+            "listen={address} cannot be opened: {error}; `edge-hub check` says who holds a port"
+        ))),
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let one = |kind| {
+            signal(kind).map_err(|e| Failure::failed(format!("cannot wait for signals: {e}")))
+        };
+        Ok(Signals {
+            terminate: one(SignalKind::terminate())?,
+            interrupt: one(SignalKind::interrupt())?,
+            reload: one(SignalKind::hangup())?,
+        })
+    }
+}
+
+impl Shared {
+    pub fn rules(&self) -> Rc<[Rule]> {
+        Rc::clone(&self.rules.borrow())
+    }
+
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.server_config.borrow())
+    }
+
+    /// How long a client may take for its handshake, and for a head.
+    pub fn head_timeout(&self) -> Duration {
+        self.config.borrow().header_timeout
+    }
+
+    /// Resolves when the hub is told to end.
+    pub fn draining(&self) -> impl Future<Output = ()> + 'static {
+        let mut told = self.drain.subscribe();
+        async move {
+            let _ = told.wait_for(|told| *told).await;
+        }
+    }
+
+    /// Runs an upgraded connection. There are never more than the upstream lets be opened.
+    pub fn spawn(&self, tunnel: impl Future<Output = ()> + 'static) {
+        let permit = Arc::clone(&self.tunnels).try_acquire_owned();
+        tokio::task::spawn_local(async move {
+            tunnel.await;
+            drop(permit);
+        });
+    }
+
+    /// A number for jitter; no secret depends on it.
+    pub fn random(&self) -> u64 {
+        let mut x = self.seed.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.seed.set(x);
+        x
+    }
+
+    /// ` (offline since 2026-11-21T03:00:00Z, for 75 s)`, or nothing.
+    pub fn offline_since(&self) -> String {
+        match self.upstream.link().state() {
+            LinkState::Down { since, .. } => {
+                let secs = since.elapsed().as_secs();
+                let at = clock::rfc3339(self.clock.now().saturating_sub(secs));
+                format!(" (offline since {at}, for {secs} s)")
+            }
+            _ => String::new(),
+        }
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// SIGHUP: the configuration and all certificates, or none of them.
+    fn reload(&self) {
+        let config = match Config::load(&self.path) {
+            Ok(config) => config,
+            Err(error) => {
+                error
+                    .lines()
+                    .iter()
+                    .for_each(|line| log::error!("reload: {line}"));
+                return log::error!("reload: the old configuration stays in force");
+            }
+        };
+        for key in needs_restart(&self.config.borrow(), &config) {
+            log::warn!("reload: `{key}` has changed, and takes effect with the next start");
+        }
+        if let Err(error) = self.take_papers(&config) {
+            return log::error!(
+                "reload: {error}; the old configuration and certificates stay in force"
+            );
+        }
+        logging::set(&config.log);
+        self.cache
+            .borrow_mut()
+            .reconfigure(config.cache_bytes_max, agents(&config));
+        *self.config.borrow_mut() = config;
+        log::info!("reload: the new configuration and certificates are in force");
+    }
+
+    /// Files that were renewed without a word, as the kubelet does.
+    fn look_at_papers(&self) {
+        let config = self.config.borrow().clone();
+        if let Err(error) = self.take_papers(&config) {
+            log::warn!("certificates: {error}; the ones loaded before stay in use");
+        }
+    }
+
+    fn take_papers(&self, config: &Config) -> Result<(), String> {
+        let cluster_ips = self.cluster_ips.borrow().clone();
+        let mut hub_ca = self.hub_ca.borrow_mut();
+        let papers = Papers::load(config, &mut hub_ca, &cluster_ips, &self.clock)
+            .map_err(|e| e.to_string())?;
+        let before = self.papers.borrow().fingerprint();
+        *self.warnings.borrow_mut() = papers.warnings.clone();
+        if papers.fingerprint() == before {
+            return Ok(());
+        }
+        let server_config = papers
+            .server_config(&self.clock)
+            .map_err(|e| e.to_string())?;
+        let tls = papers
+            .upstream_tls(&self.clock)
+            .map_err(|e| e.to_string())?;
+        papers.warnings.iter().for_each(|w| log::warn!("{w}"));
+        *self.server_config.borrow_mut() = server_config;
+        *self.rules.borrow_mut() = papers.rules();
+        self.upstream.reload(tls);
+        *self.papers.borrow_mut() = papers;
+        log::info!(
+            "certificates: renewed ones are in use; what is under way ends with the old ones"
+        );
+        Ok(())
+    }
+
+    /// The cluster IP of `default/kubernetes` belongs into the serving certificate, once somebody has been told it.
+    fn look_for_cluster_ip(&self) {
+        let ips = self.cache.borrow_mut().cluster_ips();
+        if ips.is_empty() || *self.cluster_ips.borrow() == ips {
+            return;
+        }
+        log::info!("certificates: the cluster IP of default/kubernetes is {ips:?}");
+        *self.cluster_ips.borrow_mut() = ips;
+        self.look_at_papers();
+    }
+}

@@ -1,1 +1,300 @@
 //! Every bound of the hub, with its reason. Nothing grows past what stands here.
+
+use std::time::Duration;
+
+// ---- request
+
+/// Longest path and query, bytes. The API server itself takes 1 MiB of head; the longest real ones (exec with a long
+/// command, label selectors of thousands of values) stay under this.
+pub const TARGET_BYTES_MAX: usize = 16 * 1024;
+/// Clauses of `Accept` that are looked at. Real clients send at most six.
+pub const ACCEPT_CLAUSES_MAX: usize = 8;
+/// Longest name of an agent, bytes: a directory's name and a log word are made of it.
+pub const AGENT_BYTES_MAX: usize = 63;
+
+// ---- access
+
+/// Identities remembered as accepted: 33 bytes each. A node has tens of pods, each with a token an hour.
+pub const KNOWN_IDENTITIES_MAX: usize = 512;
+
+// ---- store
+
+/// What holding one item costs beside key and value: its share of a tree node (two fat pointers, filled to two
+/// thirds), and two allocations with their counts.
+pub const STORE_ITEM_BYTES: usize = 112;
+/// What a collection costs beside its items: its record, its key in the cache's table, its version.
+pub const STORE_COLLECTION_BYTES: usize = 512;
+
+// ---- server
+
+/// Longest head of an HTTP/1.1 request, bytes, and of an HTTP/2 header list. The API server takes 1 MiB; a real head
+/// with a bound token and a long selector is under 16 KiB.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Header lines of one request. hyper's own bound is 100 too.
+pub const HEADERS_MAX: usize = 100;
+/// Longest line with a chunk's size, and longest trailer section, bytes. Nobody uses extensions or trailers here.
+pub const CHUNK_LINE_BYTES_MAX: u16 = 1024;
+
+// ---- cache
+
+/// Collections in the table: a kubelet has one for each ConfigMap and Secret of its pods. About 400 bytes each.
+pub const COLLECTIONS_MAX: usize = 2048;
+/// Chunked lists between two pages at one time.
+pub const PAGED_LISTS_MAX: usize = 8;
+/// How long a next page is waited for: etcd forgets the list's version after five minutes.
+pub const PAGED_LIST_AGE_MAX: Duration = Duration::from_secs(300);
+/// Largest object that is kept, bytes. etcd takes 1.5 MiB as protobuf; JSON of it may be larger, and is then passed on
+/// and not kept.
+pub const OBJECT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Largest discovery document that is kept: `/openapi/v3` of one group has up to 700 KB, `/openapi/v2` several MB.
+pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+/// Largest body of a 404 that is kept.
+pub const ABSENT_BYTES_MAX: usize = 16 * 1024;
+
+// ---- reply
+
+/// Kept lists go out in pieces of about this many bytes: one or two HTTP/2 frames.
+pub const PIECE_BYTES: usize = 16 * 1024;
+/// Longest watch event that is passed on whole. An object of the largest size that etcd takes, as JSON, fits; what is
+/// longer streams on, and if it is torn the watch ends.
+pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A held watch is not ended before this, for client-go takes a watch that ends within a second without an event for a
+/// fault, and lists again (kubernetes-api.md 3.5).
+pub const HELD_MIN: Duration = Duration::from_millis(1200);
+/// When the link is back, held watches end spread over this time.
+pub const HELD_SPREAD: Duration = Duration::from_secs(2);
+// ---- object
+
+/// Levels of nesting in one JSON document. API objects stay below 30; a schema of schemas (a CRD) below 60. The
+/// scanner recurses once a level, about 150 bytes of stack each.
+pub const JSON_DEPTH_MAX: usize = 128;
+
+/// Bytes of an `apiVersion` or a `kind`. The API server bounds both well below: a group is a DNS name (253) and a kind
+/// a label (63).
+pub const TYPE_NAME_BYTES_MAX: usize = 256;
+
+/// Bytes of a list document that are not items: type, `metadata` and white space. The largest honest part is the
+/// `continue` token, which holds one storage key (under 1 KiB). What is bigger is no list (a Table's rows end here).
+pub const LIST_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+// ---- watch
+
+/// A watch without `timeoutSeconds` lives this long to twice as long, as at the API server (`--min-request-timeout`).
+pub const WATCH_SECS_DEFAULT: u64 = 1800;
+/// Longest life of a watch that a client can ask for: a day. It comes back by itself.
+pub const WATCH_SECS_MAX: u64 = 86_400;
+
+// ---- connections of clients
+
+/// Connections that may wait in the kernel's queue of one listener.
+pub const LISTEN_BACKLOG: u32 = 128;
+/// Bytes read from a client at one time.
+pub const READ_BYTES: usize = 4 * 1024;
+/// Bytes of a refused request that are read and dropped before the connection is left to itself.
+pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
+/// A body may take as long as it wants, but not be silent for longer than this. `kubectl cp` and uploads over slow
+/// links move all the time; an open exec is no body.
+pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// hyper's read and write buffers of an HTTP/1.1 connection (cross-build.md 2: the default lets a stalled reader cost
+/// 800 KiB). Heads larger than this are refused by the guard's own bound first only up to 64 KiB, so it is that bound.
+pub const H1_BUFFER_BYTES: usize = HEAD_BYTES_MAX + 4096;
+/// Plaintext that TLS may hold back for a client that does not read.
+pub const TLS_BUFFER_BYTES: usize = 16 * 1024;
+/// Streams on one HTTP/2 connection: a kubelet watches each ConfigMap and Secret of its pods on one connection.
+pub const H2_STREAMS_MAX: u32 = 256;
+/// Request bytes that one stream, and all of a connection, may have on the way to us.
+pub const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+pub const H2_CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+pub const H2_FRAME_BYTES: u32 = 16 * 1024;
+/// Response bytes of one stream that are buffered beyond what the client's window lets go.
+pub const H2_SEND_BUFFER_BYTES: usize = 16 * 1024;
+/// Streams that the client reset before we took them; over it the connection is closed (rapid reset).
+pub const H2_RESETS_PENDING_MAX: usize = 32;
+/// Streams that we reset for the client's faults; over it the connection is closed.
+pub const H2_RESETS_MAX: usize = 256;
+/// A client's HTTP/2 connection is asked for a sign of life this often, and closed without one after the wait.
+pub const CLIENT_PING_EVERY: Duration = Duration::from_secs(30);
+pub const CLIENT_PING_WAIT: Duration = Duration::from_secs(20);
+/// A connection on which nothing is asked is closed after this. Go's client keeps one for 90 s.
+pub const CLIENT_IDLE_MAX: Duration = Duration::from_secs(120);
+/// Buffer of each direction of an upgraded connection.
+pub const TUNNEL_BYTES: usize = 8 * 1024;
+
+// ---- config
+
+/// Bytes of the configuration file. A list of 64 entries in each list, with long paths, has a tenth of it.
+pub const CONFIG_BYTES_MAX: usize = 256 << 10;
+/// Entries of each list in the configuration: servers, listeners, identities, names. A site has a handful.
+pub const CONFIG_LIST_MAX: usize = 64;
+/// Problems told about one configuration. More than a screen helps nobody.
+pub const CONFIG_PROBLEMS_MAX: usize = 50;
+/// Addresses that the hub puts on a device. One per family is usual.
+pub const OWN_ADDRESSES_MAX: usize = 8;
+/// Bytes of an agent's name. What stands before the `/` of a User-Agent is a program's name.
+pub const AGENT_NAME_BYTES_MAX: usize = 128;
+/// Bytes that kept answers may take: less would not hold one node's pods, more no device of this kind has.
+pub const CACHE_BYTES_MIN: u64 = 1 << 20;
+/// The other end of the same.
+pub const CACHE_BYTES_MAX: u64 = 1 << 30;
+/// Bytes that kept answers take unless told otherwise: two thousand objects of 2 KB, twice.
+pub const CACHE_BYTES_DEFAULT: u64 = 8 << 20;
+/// Client connections at once: fewer would shut out a node's own components.
+pub const CONNECTIONS_MIN: u64 = 8;
+/// The most that can be asked for; each costs a task and TLS buffers.
+pub const CONNECTIONS_MAX: u64 = 4_096;
+/// Client connections at once unless told otherwise: some 110 pods with two each, and the node's own.
+pub const CONNECTIONS_DEFAULT: u64 = 512;
+
+// ---- cli
+
+/// Bytes of an answer that `status` and `check` read. The hub's own is a few KiB; a stranger's on that port may be anything.
+pub const CLI_REPLY_BYTES_MAX: usize = 1 << 20;
+/// How long `status` waits for its whole answer. Longer than a busy hub on a slow device needs.
+pub const CLI_REPLY_SECS_MAX: u64 = 5;
+/// Characters of a log line. The longest request path that is let in fits; logd and the journal cut far above.
+pub const LOG_LINE_CHARS_MAX: usize = 4_096;
+/// How long `check` gives one server: to resolve, to connect, to answer.
+pub const CHECK_SERVER_SECS_MAX: u64 = 10;
+/// Bytes of a certificate or key file that `check` reads. A bundle of all public CAs has a quarter of it.
+pub const CHECK_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Days before its end from which `check` and `status` warn of a certificate: a weekend, and time to act.
+pub const CERT_WARN_DAYS: i64 = 7;
+/// Seconds of difference to the server's clock from which `check` warns: tokens and leases begin to go wrong.
+pub const CLOCK_WARN_SECS: i64 = 30;
+
+// ---- sys
+
+/// Entries taken from one netlink listing. A node has one address per pod device and a few more; a listing that is
+/// longer than this is refused, and the addresses are then left as they are.
+pub const NETLINK_ENTRIES_MAX: usize = 4096;
+
+/// Bytes received at once from netlink: the most that the kernel puts into one datagram of a listing, so none is cut.
+pub const NETLINK_RECEIVE_BYTES: usize = 32 * 1024;
+
+/// Datagrams read for one answer. The entries above fit into far fewer; the rest is room for strangers' messages.
+pub const NETLINK_DATAGRAMS_MAX: usize = 4096;
+
+/// Seconds to wait for the kernel, which answers at once or has lost the answer.
+pub const NETLINK_WAIT_SECS_MAX: i64 = 2;
+
+/// Addresses that the hub keeps on the node: a few networks in both families.
+pub const ADDRESSES_KEPT_MAX: usize = 16;
+
+/// The latest time to which a certificate may move the hub's clock: 2100-01-01. A certificate that begins later was
+/// made by a machine whose clock was wrong, and would make every other one look expired.
+pub const CLOCK_FLOOR_UNIX_SECS_MAX: u64 = 4_102_444_800;
+
+/// Times before this are not believed: 2025-01-01, before the first release. A box without a clock starts in 1970,
+/// or at the build date of its C library or init.
+pub const CLOCK_UNSET_UNIX_SECS: u64 = 1_735_689_600;
+
+/// Bytes read from one of the kernel's small text files; the biggest of them has about 1 KiB.
+pub const PROC_FILE_BYTES_MAX: usize = 16 * 1024;
+
+/// Leftover temporary files removed before one write. There is at most one per power cut.
+pub const LEFTOVERS_REMOVED_MAX: usize = 64;
+/// Left of a client's own timeout when what is kept is given instead of waiting on.
+pub const ANSWER_MARGIN: Duration = Duration::from_secs(2);
+
+// ---- certs
+
+/// Bytes of one certificate. Ordinary ones have 500 to 2000; TLS itself ends at 64 KiB.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a PEM file with a chain and a key. A chain of RSA 4096 certificates has about 8 KiB.
+pub const PAIR_FILE_BYTES_MAX: usize = 128 * 1024;
+
+/// Certificates in a chain: a leaf and its intermediates. Every one goes over the wire in every handshake.
+pub const CHAIN_CERTIFICATES_MAX: usize = 10;
+
+/// Bytes of a file of CA certificates: the public ones of a distribution have about 250 KiB.
+pub const AUTHORITY_FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Certificates in a file of CA certificates: a distribution has about 150; each is about 1 KiB of RAM.
+pub const AUTHORITIES_MAX: usize = 512;
+
+/// Bytes of one name in a subject. A node's user name is `system:node:` and at most 253 more.
+pub const SUBJECT_NAME_BYTES_MAX: usize = 512;
+
+/// Organizations in a subject, which are groups. Nodes have one, people a few.
+pub const SUBJECT_NAMES_MAX: usize = 32;
+
+/// Names and addresses in the hub's serving certificate: those of the node, and what the configuration adds.
+pub const SANS_MAX: usize = 128;
+
+/// Characters of a common name that the hub writes: ub-common-name of RFC 5280.
+pub const COMMON_NAME_CHARS_MAX: usize = 64;
+
+/// TLS sessions with API servers that are remembered, for each identity: a few servers, and both versions of TLS. A
+/// resumed handshake saves the certificates' 4 KB and a signature on a metered link; 256, as is usual, cost 47 KiB.
+pub const TLS_CLIENT_SESSIONS_MAX: usize = 8;
+
+// ---- health
+
+/// Changes of the link that are logged in one window: a rolling restart of three servers is nine of them.
+pub const LINK_LOG_BURST: u32 = 20;
+/// Length of that window, in seconds.
+pub const LINK_LOG_WINDOW_SECS: u64 = 60;
+
+// ---- upstream
+
+/// Length of a server's URL, in bytes: a DNS name has at most 253.
+pub const SERVER_URL_BYTES_MAX: usize = 300;
+/// Addresses of one name that are tried: beyond, the connect deadline has long passed.
+pub const SERVER_ADDRESSES_MAX: usize = 16;
+/// Milliseconds before the next address of a name is tried beside the former (RFC 8305 recommends 250).
+pub const CONNECT_STAGGER_MILLIS: u64 = 250;
+/// Plaintext and ciphertext that rustls holds for one upstream connection, in bytes each: one TLS record.
+pub const UPSTREAM_TLS_BUFFER_BYTES: usize = 16 * 1024;
+/// HTTP/2 flow-control window of one upstream stream, in bytes: what a reader that stalled costs.
+pub const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// Streams that are opened on one upstream connection at most, whatever the server allows (API server: 100 or 250).
+pub const STREAMS_PER_CONNECTION_MAX: usize = 250;
+/// HTTP/2 window of a whole upstream connection: every stream may stall with a full window, and the next still moves.
+pub const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_PER_CONNECTION_MAX as u32;
+const _: () = assert!(CONNECTION_WINDOW_BYTES < 1 << 31, "RFC 9113 section 6.9.1");
+/// Largest HTTP/2 frame taken from upstream, and largest piece of a body sent at once, in bytes: the protocol's least.
+pub const UPSTREAM_FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// Response headers taken from upstream, in bytes: eight times what an API server sends with many warnings.
+pub const UPSTREAM_HEADER_BYTES_MAX: u32 = 64 * 1024;
+/// HPACK table offered to the server, in bytes: the response headers of an API server repeat, and fit.
+pub const UPSTREAM_HEADER_TABLE_BYTES: u32 = 2 * 1024;
+/// Streams that were given up and are remembered, so that frames still in flight for them do no harm.
+pub const RESET_STREAMS_MAX: usize = 128;
+/// HTTP/2 connections per server and way: 16 x 100 streams is more than the door lets in; then requests wait.
+pub const H2_CONNECTIONS_PER_POOL_MAX: usize = 16;
+/// HTTP/1.1 connections per server: each costs some 43 KiB; then requests wait.
+pub const H1_CONNECTIONS_PER_SERVER_MAX: usize = 128;
+/// Idle HTTP/1.1 connections kept per server and way: what a burst of lists of one node needs.
+pub const H1_IDLE_PER_POOL_MAX: usize = 8;
+/// Seconds after which an idle HTTP/1.1 connection is not used again: less than what servers and NATs allow.
+pub const H1_IDLE_SECS_MAX: u64 = 30;
+/// Read and write buffer of an upstream HTTP/1.1 connection, and so its largest head, in bytes.
+pub const H1_UPSTREAM_BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// Upgraded upstream connections (exec, port-forward) at once, over all servers; then they are refused.
+pub const UPGRADES_MAX: usize = 64;
+/// Of a request's body, kept so that it can be sent again when the server says that it did not look at it, in bytes.
+pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
+/// The same over all requests, in bytes: beyond, a body is not kept, and such a request fails as not sent.
+pub const REPLAY_BYTES_TOTAL_MAX: usize = 1024 * 1024;
+/// Times that one request is sent to one server, all refusals included: Go's client tries as often.
+pub const ATTEMPTS_MAX: u32 = 6;
+/// TCP keepalive towards the API server, in seconds: idle before the first probe, then between two.
+pub const UPSTREAM_KEEPALIVE_IDLE_SECS: u32 = 10;
+/// See [`UPSTREAM_KEEPALIVE_IDLE_SECS`].
+pub const UPSTREAM_KEEPALIVE_INTERVAL_SECS: u32 = 5;
+/// Milliseconds that sent bytes may stay unacknowledged (TCP_USER_TIMEOUT): the backstop behind PING.
+pub const UPSTREAM_USER_TIMEOUT_MILLIS: u32 = 15_000;
+
+// ---- hub
+
+/// Descriptors beside two for each client (its socket and perhaps an upgraded one): listeners, servers, files.
+pub const DESCRIPTORS_SPARE: u32 = 256;
+/// Threads that resolve names, alive for a second after.
+pub const RESOLVER_THREADS: usize = 2;
+/// How often the hub looks whether it has been told the cluster IP of `default/kubernetes`.
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Connections to the admin listener.
+pub const ADMIN_CONNECTIONS_MAX: usize = 16;
+/// Prometheus comes again.
+pub const ADMIN_CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);

@@ -1,1 +1,6 @@
 //! What the hub tells its operator: health, status, metrics.
+
+pub mod metrics;
+pub mod report;
+pub mod serve;
+pub mod status;

@@ -1,1 +1,22 @@
 //! Keys and certificates: loading, the hub's own CA, subjects.
+
+use rustls::crypto::{CryptoProvider, ring};
+use std::sync::{Arc, LazyLock};
+
+pub mod certificate;
+pub mod client_config;
+mod der;
+pub mod hub_ca;
+pub mod load;
+pub mod papers;
+mod pem;
+pub mod sans;
+pub mod server_config;
+pub mod subject;
+
+/// The one set of algorithms that the hub has, shared by all of its TLS configurations.
+pub fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+        LazyLock::new(|| Arc::new(ring::default_provider()));
+    Arc::clone(&PROVIDER)
+}

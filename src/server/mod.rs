@@ -1,1 +1,9 @@
-//! The door: listeners, TLS, one connection.
+//! The door: listeners, TLS, one connection, one request.
+
+pub mod accept;
+pub mod connection;
+pub mod guard;
+pub mod guarded;
+pub mod handle;
+pub mod runtime;
+pub mod tunnel;

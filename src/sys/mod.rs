@@ -1,1 +1,11 @@
 //! The operating system: the only place for nix, libc and unsafe.
+
+pub mod address;
+pub mod clock;
+pub mod file;
+pub mod hyper_io;
+pub mod netlink;
+pub mod process;
+pub mod rlimit;
+pub mod tcp;
+pub mod tokio_io;

@@ -1,0 +1,90 @@
+//! Static counters with a fixed set of labels, and their text for Prometheus. No label comes from outside.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    Cloud,
+    Cache,
+    Hub,
+}
+
+impl From {
+    pub fn name(self) -> &'static str {
+        match self {
+            From::Cloud => "cloud",
+            From::Cache => "cache",
+            From::Hub => "hub",
+        }
+    }
+}
+
+const SOURCES: [From; 3] = [From::Cloud, From::Cache, From::Hub];
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+static ANSWERED: [[AtomicU64; 5]; 3] = [const { [const { AtomicU64::new(0) }; 5] }; 3];
+static LEFT: AtomicU64 = AtomicU64::new(0);
+
+/// Counts one answer by where it came from and the class of its status.
+pub fn answered(from: From, status: u16) {
+    let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
+    ANSWERED[from as usize][class].fetch_add(1, Relaxed);
+}
+
+/// Counts a client that left before there was an answer.
+pub fn left() {
+    LEFT.fetch_add(1, Relaxed);
+}
+
+/// Answers since the start from this source.
+pub fn answers(from: From) -> u64 {
+    ANSWERED[from as usize]
+        .iter()
+        .map(|n| n.load(Relaxed))
+        .sum()
+}
+
+/// A gauge or counter of one moment, for [`text`].
+pub struct Sample {
+    pub name: &'static str,
+    pub kind: &'static str,
+    pub help: &'static str,
+    pub value: f64,
+}
+
+/// The counters above and `samples`, in Prometheus' text format.
+pub fn text(samples: &[Sample]) -> String {
+    let mut out = String::new();
+    let head = |out: &mut String, name: &str, kind: &str, help: &str| {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    };
+    head(
+        &mut out,
+        "edge_hub_requests_total",
+        "counter",
+        "Answers by where they came from and status.",
+    );
+    for from in SOURCES {
+        for (class, count) in CLASSES.iter().zip(&ANSWERED[from as usize]) {
+            let (from, count) = (from.name(), count.load(Relaxed));
+            let _ = writeln!(
+                out,
+                "edge_hub_requests_total{{from=\"{from}\",code=\"{class}\"}} {count}"
+            );
+        }
+    }
+    head(
+        &mut out,
+        "edge_hub_clients_left_total",
+        "counter",
+        "Clients that left before there was an answer.",
+    );
+    let _ = writeln!(out, "edge_hub_clients_left_total {}", LEFT.load(Relaxed));
+    for sample in samples {
+        head(&mut out, sample.name, sample.kind, sample.help);
+        let _ = writeln!(out, "{} {}", sample.name, sample.value);
+    }
+    out
+}

@@ -1,0 +1,262 @@
+//! Gathers what the hub says about itself.
+
+use super::metrics::{From, Sample, answers};
+use super::status::{
+    Certificate, Collection, CollectionState, Connections, Link, Reach, Requests, Server, Status,
+    Store,
+};
+use crate::cache::Shown;
+use crate::cache::key::Scope;
+use crate::health::{LinkState, ServerState};
+use crate::hub::Shared;
+use crate::object::Encoding;
+use crate::sys::clock;
+use std::time::Instant;
+
+/// Everything.
+pub fn status(shared: &Shared) -> Status {
+    let config = shared.config.borrow();
+    let cache = shared.cache.borrow();
+    let totals = cache.totals();
+    let open = config.connections_max - shared.connections.available_permits();
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node_name: config.node_name.clone(),
+        pid: std::process::id(),
+        uptime_secs: shared.started.elapsed().as_secs(),
+        link: link(shared),
+        servers: shared.upstream.status().into_iter().map(server).collect(),
+        store: Store {
+            kind: "ram".to_owned(),
+            bytes: totals.bytes as u64,
+            bytes_max: totals.bytes_max as u64,
+            collections: totals.collections as u64,
+            objects: totals.objects as u64,
+            evicted: totals.evicted,
+            filling: cache.filling() as u64,
+        },
+        collections: cache
+            .shown(Instant::now())
+            .into_iter()
+            .map(collection)
+            .collect(),
+        connections: Connections {
+            open: open as u64,
+            max: config.connections_max as u64,
+        },
+        requests: Requests {
+            cloud: answers(From::Cloud),
+            cache: answers(From::Cache),
+            hub: answers(From::Hub),
+        },
+        certificates: certificates(shared),
+        warnings: shared.warnings.borrow().clone(),
+    }
+}
+
+/// One line for a person who asks whether the hub is ready; it is, once it runs: offline it serves what is kept.
+pub fn ready(shared: &Shared) -> String {
+    match shared.upstream.link().state() {
+        LinkState::Up { .. } => "ok, the API server is reachable\n".to_owned(),
+        LinkState::Unknown => "ok, the API server has not been asked yet\n".to_owned(),
+        LinkState::Down { since, reason } => {
+            format!(
+                "ok, serving what is kept: offline for {} s: {reason}\n",
+                since.elapsed().as_secs()
+            )
+        }
+    }
+}
+
+fn link(shared: &Shared) -> Link {
+    match shared.upstream.link().state() {
+        LinkState::Unknown => Link::default(),
+        LinkState::Up { since } => Link {
+            state: Reach::Up,
+            since_secs: since.elapsed().as_secs(),
+            reason: None,
+        },
+        LinkState::Down { since, reason } => Link {
+            state: Reach::Down,
+            since_secs: since.elapsed().as_secs(),
+            reason: Some(reason.to_string()),
+        },
+    }
+}
+
+fn server(of: crate::upstream::ServerStatus) -> Server {
+    let (state, since) = match &of.state {
+        ServerState::Unknown => (Reach::Unknown, None),
+        ServerState::Up { since } | ServerState::Doubted { since } => (Reach::Up, Some(*since)),
+        ServerState::Down { since, .. } => (Reach::Down, Some(*since)),
+    };
+    Server {
+        url: of.url,
+        state,
+        since_secs: since.map_or(0, |s| s.elapsed().as_secs()),
+        last_error: of.last_error,
+        connections: of.connections as u32,
+        streams: of.streams as u32,
+    }
+}
+
+fn collection(shown: Shown) -> Collection {
+    let mut line = Collection {
+        agent: shown.key.agent,
+        who: shown.key.who.to_string(),
+        encoding: match shown.key.encoding {
+            Encoding::Json => "json".to_owned(),
+            Encoding::Protobuf => "protobuf".to_owned(),
+        },
+        objects: shown.objects as u64,
+        bytes: shown.bytes as u64,
+        version: shown.version,
+        state: match shown.live {
+            true => CollectionState::Complete,
+            false => CollectionState::Frozen,
+        },
+        age_secs: shown.age.as_secs(),
+        ..Collection::default()
+    };
+    let some = |text: String| (!text.is_empty()).then_some(text);
+    let qualified = |resource: &str, group: &str| match group {
+        "" => resource.to_owned(),
+        group => format!("{resource}.{group}"),
+    };
+    match shown.key.scope {
+        Scope::Objects(o) => {
+            line.resource = qualified(&o.resource, &o.group);
+            line.namespace = some(o.namespace);
+            let selectors = [
+                o.label_selector,
+                o.field_selector,
+                o.others.replace('\n', "&"),
+            ];
+            line.selector = some(
+                selectors
+                    .into_iter()
+                    .filter(|s| !s.is_empty())
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            );
+        }
+        Scope::One(one) => {
+            line.resource = qualified(&one.resource, &one.group);
+            line.namespace = some(one.namespace);
+            line.selector = some(format!("name={}", one.name));
+        }
+        Scope::Document(document) => line.resource = document.path_and_query,
+    }
+    line
+}
+
+fn certificates(shared: &Shared) -> Vec<Certificate> {
+    let now = shared.clock().now();
+    let papers = shared.papers.borrow();
+    let one = |(what, pair): (String, &crate::certs::load::Pair)| Certificate {
+        what,
+        subject: pair.subject().to_string(),
+        not_after: clock::rfc3339(pair.not_after_unix_secs()),
+        days_left: (pair.not_after_unix_secs() as i64 - now as i64) / 86_400,
+    };
+    papers.pairs().into_iter().map(one).collect()
+}
+
+/// What Prometheus gets beside the counters.
+pub fn samples(shared: &Shared) -> Vec<Sample> {
+    let cache = shared.cache.borrow();
+    let totals = cache.totals();
+    let counts = &cache.counts;
+    let servers = shared.upstream.status();
+    let gauge = |name, help, value| Sample {
+        name,
+        kind: "gauge",
+        help,
+        value,
+    };
+    let counter = |name, help, value: u64| Sample {
+        name,
+        kind: "counter",
+        help,
+        value: value as f64,
+    };
+    let up = matches!(shared.upstream.link().state(), LinkState::Up { .. });
+    let open = shared.config.borrow().connections_max - shared.connections.available_permits();
+    vec![
+        gauge(
+            "edge_hub_link_up",
+            "1 while an API server is reachable.",
+            f64::from(u8::from(up)),
+        ),
+        gauge(
+            "edge_hub_client_connections",
+            "Open connections of clients.",
+            open as f64,
+        ),
+        gauge(
+            "edge_hub_upstream_connections",
+            "Open connections to API servers.",
+            servers.iter().map(|s| s.connections).sum::<usize>() as f64,
+        ),
+        gauge(
+            "edge_hub_upstream_streams",
+            "Requests under way at API servers.",
+            servers.iter().map(|s| s.streams).sum::<usize>() as f64,
+        ),
+        gauge(
+            "edge_hub_cache_bytes",
+            "Bytes that kept answers take.",
+            totals.bytes as f64,
+        ),
+        gauge(
+            "edge_hub_cache_bytes_max",
+            "Bytes that kept answers may take.",
+            totals.bytes_max as f64,
+        ),
+        gauge(
+            "edge_hub_cache_collections",
+            "Collections kept.",
+            totals.collections as f64,
+        ),
+        gauge(
+            "edge_hub_cache_objects",
+            "Objects kept.",
+            totals.objects as f64,
+        ),
+        counter(
+            "edge_hub_cache_evicted_total",
+            "Collections evicted for others.",
+            totals.evicted,
+        ),
+        counter(
+            "edge_hub_cache_lists_total",
+            "Lists kept.",
+            counts.lists.get(),
+        ),
+        counter(
+            "edge_hub_cache_gets_total",
+            "Single objects and documents kept.",
+            counts.objects.get(),
+        ),
+        counter(
+            "edge_hub_cache_events_total",
+            "Watch events kept.",
+            counts.events.get(),
+        ),
+        counter(
+            "edge_hub_cache_broken_total",
+            "Answers that ended early or could not be read.",
+            counts.broken.get(),
+        ),
+        counter(
+            "edge_hub_cache_no_room_total",
+            "Answers that found no room.",
+            counts.no_room.get(),
+        ),
+        counter(
+            "edge_hub_cache_gaps_total",
+            "Collections that a watch could not follow.",
+            counts.gaps.get(),
+        ),
+    ]
+}

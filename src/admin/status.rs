@@ -1,0 +1,193 @@
+//! What the hub says about itself under `/status`, for the one who fills it in and for the one who reads it. Every field
+//! may be missing in what another version sent. No token, no key and no body of an object ever stands here.
+
+use serde::{Deserialize, Serialize};
+
+/// The whole answer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// Of the program, such as `0.1.0`.
+    pub version: String,
+    /// As the configuration or the host has it.
+    pub node_name: String,
+    /// Of the process.
+    pub pid: u32,
+    /// Since its start.
+    pub uptime_secs: u64,
+    /// Whether any server can be reached.
+    pub link: Link,
+    /// In the order of the configuration.
+    pub servers: Vec<Server>,
+    /// What all kept answers take.
+    pub store: Store,
+    /// What is kept.
+    pub collections: Vec<Collection>,
+    /// Of clients.
+    pub connections: Connections,
+    /// Answered since the start.
+    pub requests: Requests,
+    /// All that the hub uses.
+    pub certificates: Vec<Certificate>,
+    /// What somebody should do something about, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Up, down, or not yet known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// It answers.
+    Up,
+    /// It does not.
+    Down,
+    /// It was not asked yet.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+/// The link to the cloud.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Link {
+    /// Up if any server is.
+    pub state: Reach,
+    /// How long it has been so.
+    pub since_secs: u64,
+    /// Why it is down.
+    pub reason: Option<String>,
+}
+
+/// One API server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Server {
+    /// `https://host:port`.
+    pub url: String,
+    /// Whether it answers.
+    pub state: Reach,
+    /// How long it has been so.
+    pub since_secs: u64,
+    /// The last that went wrong.
+    pub last_error: Option<String>,
+    /// Open to it.
+    pub connections: u32,
+    /// Requests and watches under way on them.
+    pub streams: u32,
+}
+
+/// Where answers are kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Store {
+    /// `ram`.
+    pub kind: String,
+    /// Taken.
+    pub bytes: u64,
+    /// Allowed.
+    pub bytes_max: u64,
+    /// Kept.
+    pub collections: u64,
+    /// Kept.
+    pub objects: u64,
+    /// Collections that had to go for others since the start.
+    pub evicted: u64,
+    /// Answers that are being kept at this moment.
+    pub filling: u64,
+}
+
+/// One collection that is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Collection {
+    /// The name that the asking program gives itself.
+    pub agent: String,
+    /// The subject of its certificate, or a short digest of its token; never the token.
+    pub who: String,
+    /// `pods`, `leases.coordination.k8s.io`.
+    pub resource: String,
+    /// None: all of them, or the resource has none.
+    pub namespace: Option<String>,
+    /// Label and field selectors as they were asked.
+    pub selector: Option<String>,
+    /// `json` or `protobuf`.
+    pub encoding: String,
+    /// In it.
+    pub objects: u64,
+    /// Taken by it.
+    pub bytes: u64,
+    /// The resourceVersion up to which it is known.
+    pub version: String,
+    /// Whether it can be served.
+    pub state: CollectionState,
+    /// Since its last change or bookmark.
+    pub age_secs: u64,
+}
+
+impl Default for Collection {
+    fn default() -> Collection {
+        Collection {
+            agent: String::new(),
+            who: String::new(),
+            resource: String::new(),
+            namespace: None,
+            selector: None,
+            encoding: String::new(),
+            objects: 0,
+            bytes: 0,
+            version: String::new(),
+            state: CollectionState::Filling,
+            age_secs: 0,
+        }
+    }
+}
+
+/// Whether a collection can be served, and whether it follows the cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CollectionState {
+    /// Every item of one version, and followed.
+    Complete,
+    /// Not yet whole: it is not served.
+    Filling,
+    /// Whole at its version, and no longer followed.
+    #[serde(other)]
+    Frozen,
+}
+
+/// Connections of clients.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Connections {
+    /// Now.
+    pub open: u64,
+    /// Allowed.
+    pub max: u64,
+}
+
+/// Answers since the start, by where they came from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Requests {
+    /// Passed on from a server.
+    pub cloud: u64,
+    /// From what is kept.
+    pub cache: u64,
+    /// The hub's own: refusals and 503.
+    pub hub: u64,
+}
+
+/// One certificate that the hub uses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Certificate {
+    /// What for: `serving`, `hub ca`, `client`, `identity system:node:gw-1`.
+    pub what: String,
+    /// `O=system:nodes, CN=system:node:gw-1`.
+    pub subject: String,
+    /// `2026-11-21 02:51 UTC`.
+    pub not_after: String,
+    /// Below 0: it is over.
+    pub days_left: i64,
+}

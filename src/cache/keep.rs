@@ -1,0 +1,356 @@
+//! Keeps an answer while it passes: fed with the bytes that the client gets, in pieces; commits at the end or not at
+//! all. Never waits, and never changes what the client sees.
+
+use super::key::{Key, Scope, item_key};
+use super::note::Note;
+use super::{Cache, count, version};
+use crate::access::Who;
+use crate::limits;
+use crate::object::gunzip::Gunzip;
+use crate::object::list::ListScanner;
+use crate::object::{self, Malformed};
+use crate::request::agent::Class;
+use crate::request::{Asked, Form};
+use crate::store::ram::Fill;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// One answer on its way. Dropping it before [`Keeper::finish`] keeps nothing.
+pub struct Keeper {
+    cache: Rc<RefCell<Cache>>,
+    key: Key,
+    class: Class,
+    gunzip: Option<Box<Gunzip>>,
+    what: What,
+    /// A fault: the rest passes unseen.
+    given_up: bool,
+}
+
+enum What {
+    List {
+        scanner: Option<ListScanner>,
+        fill: Option<Fill>,
+        /// Version of the pages before.
+        so_far: Option<String>,
+        item_broken: bool,
+    },
+    Whole {
+        body: Vec<u8>,
+        kind: Whole,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    Object,
+    Absent,
+    Document,
+}
+
+/// What the head of an answer says.
+pub struct Head<'a> {
+    pub status: u16,
+    pub content_type: &'a str,
+    pub gzip: bool,
+}
+
+impl Keeper {
+    /// A keeper for this answer, if it is one that is kept. Watches are followed by [`super::watched`].
+    pub fn new(
+        cache: &Rc<RefCell<Cache>>,
+        asked: &Asked,
+        who: Who,
+        head: &Head<'_>,
+    ) -> Option<Keeper> {
+        let scope =
+            super::key::scope(asked).filter(|_| asked.verb != crate::request::Verb::Watch)?;
+        let class = cache.borrow().class(&asked.agent)?;
+        let encoding = crate::request::accept::encoding_of(head.content_type)?;
+        let mut key = Key {
+            agent: asked.agent.clone(),
+            who,
+            scope,
+            encoding,
+            form: Form::Object,
+        };
+        if let Scope::Document(document) = &mut key.scope {
+            document.content_type = head.content_type.to_owned();
+        }
+        let what = match (&key.scope, head.status) {
+            (Scope::Objects(_), 200) => list(cache, &key, class, asked)?,
+            (Scope::One(_), 200) => whole(Whole::Object),
+            (Scope::One(_), 404) => whole(Whole::Absent),
+            (Scope::Document(_), 200) => whole(Whole::Document),
+            _ => return None,
+        };
+        Some(Keeper {
+            cache: Rc::clone(cache),
+            key,
+            class,
+            gunzip: head.gzip.then(Box::default),
+            what,
+            given_up: false,
+        })
+    }
+
+    /// The next piece of the body.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if self.given_up {
+            return;
+        }
+        let fed = match self.gunzip.take() {
+            None => self.take(bytes),
+            Some(mut gunzip) => {
+                let fed = gunzip.feed(bytes, &mut |piece| self.take(piece));
+                self.gunzip = Some(gunzip);
+                fed
+            }
+        };
+        if fed.is_err() {
+            self.give_up();
+        }
+    }
+
+    /// The body has ended as it should.
+    pub fn finish(mut self) {
+        if self.given_up {
+            return;
+        }
+        if self.gunzip.as_ref().is_some_and(|g| !g.is_complete()) || self.commit().is_err() {
+            self.give_up();
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.given_up = true;
+        count(&self.cache.borrow().counts.broken);
+        self.release();
+    }
+
+    /// Gives back what the fill holds.
+    fn release(&mut self) {
+        if let What::List { fill, .. } = &mut self.what
+            && let Some(fill) = fill.take()
+        {
+            self.cache.borrow_mut().abort(fill);
+        }
+        if let What::Whole { body, .. } = &mut self.what {
+            *body = Vec::new();
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        match &mut self.what {
+            What::Whole { body, kind } => {
+                if body.len() + bytes.len() > kind.bytes_max() {
+                    return Err(Malformed::TooLarge);
+                }
+                body.extend_from_slice(bytes);
+                Ok(())
+            }
+            What::List {
+                scanner,
+                fill,
+                item_broken,
+                ..
+            } => {
+                let (cache, encoding) = (&self.cache, self.key.encoding);
+                let mut no_room = false;
+                let mut item = |bytes: &[u8]| {
+                    let Ok((_, meta)) = object::read_meta(encoding, bytes) else {
+                        *item_broken = true;
+                        return;
+                    };
+                    if meta.name.is_empty() {
+                        *item_broken = true;
+                    }
+                    if let Some(into) = fill {
+                        let key = item_key(&meta.namespace, &meta.name);
+                        no_room |= cache.borrow_mut().store.put(into, &key, bytes).is_err();
+                    }
+                    if no_room && let Some(fill) = fill.take() {
+                        cache.borrow_mut().abort(fill);
+                    }
+                };
+                let scanner = scanner.as_mut().ok_or(Malformed::Syntax)?;
+                scanner.feed(bytes, &mut item)?;
+                if no_room {
+                    count(&cache.borrow().counts.no_room);
+                    self.given_up = true;
+                }
+                match item_broken {
+                    true => Err(Malformed::Shape),
+                    false => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), Malformed> {
+        match &mut self.what {
+            What::List {
+                scanner,
+                fill,
+                so_far,
+                ..
+            } => {
+                let (Some(scanner), Some(fill)) = (scanner.take(), fill.take()) else {
+                    return Err(Malformed::Syntax);
+                };
+                let so_far = so_far.take();
+                self.commit_list(scanner, fill, so_far)
+            }
+            What::Whole { body, kind } => {
+                let (body, kind) = (std::mem::take(body), *kind);
+                self.commit_whole(&body, kind)
+            }
+        }
+    }
+
+    fn commit_list(
+        &mut self,
+        scanner: ListScanner,
+        fill: Fill,
+        so_far: Option<String>,
+    ) -> Result<(), Malformed> {
+        let mut cache = self.cache.borrow_mut();
+        let head = match scanner.finish() {
+            Ok(head) => head,
+            Err(malformed) => {
+                cache.abort(fill);
+                return Err(malformed);
+            }
+        };
+        let item_kind = head.type_meta.kind.strip_suffix("List").unwrap_or_default();
+        // Pages of two versions are no list.
+        let one_version = so_far.is_none_or(|v| v == head.resource_version);
+        if item_kind.is_empty() || head.resource_version.is_empty() || !one_version {
+            cache.abort(fill);
+            return Err(Malformed::NotList);
+        }
+        if !head.continue_token.is_empty() {
+            cache.put_page(
+                self.key.clone(),
+                head.continue_token,
+                head.resource_version,
+                fill,
+            );
+            return Ok(());
+        }
+        if item_kind == "PartialObjectMetadata" {
+            self.key.form = Form::Metadata;
+        }
+        let note = Note::Objects(object::TypeMeta::new(
+            &head.type_meta.api_version,
+            item_kind,
+        ));
+        // A list that is older than what a watch has told since would go back in time.
+        let stale = cache
+            .id(&self.key)
+            .and_then(|id| cache.store.version(id))
+            .is_some_and(|kept| version::is_older(&head.resource_version, kept));
+        if stale {
+            cache.abort(fill);
+            return Ok(());
+        }
+        if cache
+            .commit(&self.key, fill, &head.resource_version, &note)
+            .is_ok()
+        {
+            count(&cache.counts.lists);
+        }
+        Ok(())
+    }
+
+    fn commit_whole(&mut self, body: &[u8], kind: Whole) -> Result<(), Malformed> {
+        let encoding = self.key.encoding;
+        let (value, version, note) = match kind {
+            Whole::Document => (body.into(), String::new(), Note::Document),
+            Whole::Absent => {
+                let (type_meta, status) = object::open_single(encoding, body)?;
+                let says = object::status::reason(encoding, status)?;
+                if type_meta.kind != "Status" || says != "NotFound" {
+                    return Ok(());
+                }
+                (body.into(), String::new(), Note::Absent)
+            }
+            Whole::Object => {
+                let (type_meta, bare) = object::open_single(encoding, body)?;
+                match type_meta.kind.as_ref() {
+                    "Table" | "Status" => return Ok(()),
+                    "PartialObjectMetadata" => self.key.form = Form::Metadata,
+                    _ => {}
+                }
+                let (_, meta) = object::read_meta(encoding, bare)?;
+                let type_meta = object::TypeMeta::new(&type_meta.api_version, &type_meta.kind);
+                let value = object::canonical(encoding, &type_meta, bare).into_owned();
+                (
+                    value,
+                    meta.resource_version.into_owned(),
+                    Note::Objects(type_meta),
+                )
+            }
+        };
+        let mut cache = self.cache.borrow_mut();
+        let mut fill = cache.begin(&self.key, self.class);
+        if cache.store.put(&mut fill, "", &value).is_err() {
+            cache.abort(fill);
+            count(&cache.counts.no_room);
+            return Ok(());
+        }
+        if cache.commit(&self.key, fill, &version, &note).is_ok() {
+            count(&cache.counts.objects);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl Whole {
+    fn bytes_max(self) -> usize {
+        match self {
+            Whole::Object => limits::OBJECT_BYTES_MAX,
+            Whole::Absent => limits::ABSENT_BYTES_MAX,
+            Whole::Document => limits::DOCUMENT_BYTES_MAX,
+        }
+    }
+}
+
+fn whole(kind: Whole) -> What {
+    What::Whole {
+        body: Vec::new(),
+        kind,
+    }
+}
+
+fn list(cache: &Rc<RefCell<Cache>>, key: &Key, class: Class, asked: &Asked) -> Option<What> {
+    let options = &asked.options;
+    let (so_far, fill) = match &options.continue_token {
+        Some(token) => {
+            let (version, fill) = cache.borrow_mut().take_page(key, token)?;
+            (Some(version), fill)
+        }
+        // A list of a past version on purpose (kubernetes-api.md 3.2): true then, not now.
+        None if options.exact_match => return None,
+        None if options.limit.is_some()
+            && options
+                .resource_version
+                .as_deref()
+                .is_some_and(|v| v != "0") =>
+        {
+            return None;
+        }
+        None => (None, cache.borrow().begin(key, class)),
+    };
+    Some(What::List {
+        scanner: Some(ListScanner::new(key.encoding, limits::OBJECT_BYTES_MAX)),
+        fill: Some(fill),
+        so_far,
+        item_broken: false,
+    })
+}

@@ -1,0 +1,247 @@
+//! All certificates and keys that a configuration names, loaded and checked as one: taken over together, or not at all.
+
+use super::client_config::client_config;
+use super::hub_ca::{HubCa, HubCaError};
+use super::load::{Authorities, LoadError, Pair};
+use super::sans::Sans;
+use super::server_config::{ServerConfigError, ServingPair, server_config};
+use crate::access::Rule;
+use crate::config::{Config, San};
+use crate::sys::clock::Clock;
+use crate::upstream::{TlsFor, Way};
+use rustls::{ClientConfig, ServerConfig};
+use std::fmt;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What was loaded.
+pub struct Papers {
+    servers: Authorities,
+    node: Option<Pair>,
+    clients: Option<Authorities>,
+    /// The usable entries of `identities`.
+    identities: Vec<(Rule, Pair)>,
+    serving: Pair,
+    /// What a person should mend.
+    pub warnings: Vec<String>,
+}
+
+/// Why nothing was loaded.
+#[derive(Debug)]
+pub enum PapersError {
+    Load(&'static str, LoadError),
+    HubCa(HubCaError),
+    Server(ServerConfigError),
+    Client(rustls::Error),
+}
+
+impl fmt::Display for PapersError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PapersError::Load(key, error) => write!(f, "{key}: {error}"),
+            PapersError::HubCa(error) => write!(f, "the hub's own CA: {error}"),
+            PapersError::Server(error) => error.fmt(f),
+            PapersError::Client(error) => {
+                write!(f, "cannot set up TLS towards the servers: {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for PapersError {}
+
+impl Papers {
+    /// Loads everything. An entry of `identities` that cannot be used is left out and said; anything else that is
+    /// wrong fails the whole.
+    pub fn load(
+        config: &Config,
+        hub_ca: &mut HubCa,
+        cluster_ips: &[IpAddr],
+        clock: &Clock,
+    ) -> Result<Papers, PapersError> {
+        let mut warnings = Vec::new();
+        let serving = match &config.serving {
+            Some(files) => Pair::load(&files.cert, &files.key)
+                .map_err(|e| PapersError::Load("serving_cert", e))?,
+            None => {
+                let (pair, told) = hub_ca
+                    .serving(&sans(config, cluster_ips))
+                    .map_err(PapersError::HubCa)?;
+                warnings.extend(told.iter().map(ToString::to_string));
+                pair
+            }
+        };
+        let node = match &config.client {
+            Some(files) => Some(
+                Pair::load(&files.cert, &files.key)
+                    .map_err(|e| PapersError::Load("client_cert", e))?,
+            ),
+            None => None,
+        };
+        let clients = match &config.client_ca_file {
+            Some(path) => {
+                Some(Authorities::load(path).map_err(|e| PapersError::Load("client_ca_file", e))?)
+            }
+            None => None,
+        };
+        let mut identities = Vec::new();
+        for identity in &config.identities {
+            match identity_of(identity) {
+                Ok(usable) => identities.push(usable),
+                Err(why) => {
+                    warnings.push(format!("identities, cn={}: refused: {why}", identity.cn))
+                }
+            }
+        }
+        let servers =
+            Authorities::load(&config.ca_file).map_err(|e| PapersError::Load("ca_file", e))?;
+        clock.raise_floor(servers.newest_not_before_unix_secs());
+        for pair in node.iter().chain(identities.iter().map(|(_, pair)| pair)) {
+            clock.raise_floor(pair.not_before_unix_secs());
+        }
+        Ok(Papers {
+            servers,
+            node,
+            clients,
+            identities,
+            serving,
+            warnings,
+        })
+    }
+
+    /// Who may come with a certificate, in the order of [`Way::Pair`].
+    pub fn rules(&self) -> Rc<[Rule]> {
+        self.identities
+            .iter()
+            .map(|(rule, _)| rule.clone())
+            .collect()
+    }
+
+    /// TLS at the door.
+    pub fn server_config(&self, clock: &Arc<Clock>) -> Result<Arc<ServerConfig>, PapersError> {
+        let serving = ServingPair::new(&self.serving);
+        server_config(serving, self.clients.as_ref(), Arc::clone(clock))
+            .map_err(PapersError::Server)
+    }
+
+    /// TLS towards the servers, one configuration for each identity: sessions carry it.
+    pub fn upstream_tls(&self, clock: &Arc<Clock>) -> Result<TlsFor, PapersError> {
+        let make = |own: Option<&Pair>| {
+            client_config(&self.servers, own, &[b"h2", b"http/1.1"], Arc::clone(clock))
+                .map_err(PapersError::Client)
+        };
+        let bearer = make(None)?;
+        let anonymous = make(None)?;
+        let node = self
+            .node
+            .as_ref()
+            .map(|pair| make(Some(pair)))
+            .transpose()?;
+        let pairs: Vec<Arc<ClientConfig>> = self
+            .identities
+            .iter()
+            .map(|(_, pair)| make(Some(pair)))
+            .collect::<Result<_, _>>()?;
+        Ok(Rc::new(move |way| match way {
+            Way::Bearer => Some(Arc::clone(&bearer)),
+            Way::Anonymous => Some(Arc::clone(&anonymous)),
+            Way::Node => node.clone(),
+            Way::Pair(at) => pairs.get(usize::from(*at)).cloned(),
+        }))
+    }
+
+    /// Changes when any of the files has changed in a way that counts.
+    pub fn fingerprint(&self) -> Vec<u8> {
+        let pairs = self
+            .node
+            .iter()
+            .chain(self.identities.iter().map(|(_, pair)| pair));
+        let mut all: Vec<u8> = pairs
+            .chain([&self.serving])
+            .flat_map(Pair::fingerprint)
+            .collect();
+        for authorities in [Some(&self.servers), self.clients.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            let roots = authorities.roots();
+            all.extend(
+                roots
+                    .roots
+                    .iter()
+                    .flat_map(|r| r.subject_public_key_info.as_ref().to_vec()),
+            );
+        }
+        all
+    }
+
+    /// Each certificate that the hub uses: what for, and which.
+    pub fn pairs(&self) -> Vec<(String, &Pair)> {
+        let mut all = vec![("serving".to_owned(), &self.serving)];
+        all.extend(self.node.iter().map(|pair| ("client".to_owned(), pair)));
+        all.extend(
+            self.identities
+                .iter()
+                .map(|(rule, pair)| (format!("identity {}", rule.common_name), pair)),
+        );
+        all
+    }
+}
+
+/// A pair goes up for its own subject alone: anything else would lend an identity.
+fn identity_of(identity: &crate::config::Identity) -> Result<(Rule, Pair), String> {
+    let pair = Pair::load(&identity.pair.cert, &identity.pair.key).map_err(|e| e.to_string())?;
+    let subject = pair.subject();
+    let same_name = subject.common_name.as_ref() == Some(&identity.cn);
+    let same_organization = identity
+        .o
+        .as_ref()
+        .is_none_or(|o| subject.organizations.contains(o));
+    if !same_name || !same_organization {
+        return Err(format!(
+            "{} is for another subject; the pair must be the caller's own",
+            identity.pair.cert.display()
+        ));
+    }
+    let rule = Rule {
+        common_name: identity.cn.clone(),
+        organization: identity.o.clone(),
+    };
+    Ok((rule, pair))
+}
+
+/// The names that the hub is called by.
+fn sans(config: &Config, cluster_ips: &[IpAddr]) -> Sans {
+    let mut sans = Sans::default();
+    let listening = config
+        .listen
+        .iter()
+        .map(|a| a.ip())
+        .filter(|ip| !ip.is_unspecified());
+    for ip in listening
+        .chain(config.own_addresses.iter().copied())
+        .chain(cluster_ips.iter().copied())
+    {
+        let _ = sans.add_ip(ip);
+    }
+    let fixed = [
+        "127.0.0.1",
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
+    // Names were checked with the configuration; what is over the certificate's bound is left out.
+    for name in fixed.into_iter().chain([config.node_name.as_str()]) {
+        let _ = sans.add(name);
+    }
+    for extra in &config.extra_sans {
+        let _ = match extra {
+            San::Name(name) => sans.add(name),
+            San::Ip(ip) => sans.add_ip(*ip),
+        };
+    }
+    sans
+}

@@ -1,0 +1,91 @@
+//! `edge-hub check`: tries everything that `run` would need before it is needed, and prints one line for each finding:
+//! what, why it matters, the way out. Leaves everything as it was.
+
+mod files;
+mod network;
+mod server;
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::logging::one_line;
+use super::{say, utc};
+use crate::config::Config;
+use crate::error::Exit;
+
+/// Checks everything, prints the findings, and tells whether `run` would come up.
+pub(super) fn check(path: &Path) -> Exit {
+    let mut findings = Findings::default();
+    let now_secs = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs() as i64);
+    clock(&mut findings, now_secs);
+    match Config::load(path) {
+        Ok(config) => {
+            findings.ok(format!("configuration {} is good", path.display()));
+            let running = network::running(&config);
+            files::check(&mut findings, &config, now_secs);
+            network::check(&mut findings, &config, running);
+            server::check(&mut findings, &config, now_secs);
+        }
+        // What the file would lead to cannot be tried before it says what is meant.
+        Err(error) => error
+            .lines()
+            .into_iter()
+            .for_each(|line| findings.fail(line)),
+    }
+    findings.summary()
+}
+
+/// What was found so far, printed as it comes: some checks wait for the network.
+#[derive(Default)]
+struct Findings {
+    warned: usize,
+    failed: usize,
+}
+
+impl Findings {
+    /// As it must be.
+    fn ok(&mut self, what: impl AsRef<str>) {
+        say(&one_line(&format!("ok    {}", what.as_ref())));
+    }
+
+    /// The hub would run, and something would not be as meant.
+    fn warn(&mut self, what: impl AsRef<str>) {
+        self.warned += 1;
+        say(&one_line(&format!("warn  {}", what.as_ref())));
+    }
+
+    /// The hub, or somebody behind it, would not work.
+    fn fail(&mut self, what: impl AsRef<str>) {
+        self.failed += 1;
+        say(&one_line(&format!("FAIL  {}", what.as_ref())));
+    }
+
+    fn summary(self) -> Exit {
+        match (self.failed, self.warned) {
+            (0, 0) => say("All is well."),
+            (0, warned) => say(&format!("It would run; {warned} to look at.")),
+            (failed, warned) => say(&format!("{failed} to put right, {warned} to look at.")),
+        }
+        if self.failed == 0 {
+            Exit::Ok
+        } else {
+            Exit::Findings
+        }
+    }
+}
+
+/// 2025-01-01: older than the program, so any clock before it is wrong.
+const CLOCK_FLOOR_SECS: i64 = 1_735_689_600;
+
+fn clock(findings: &mut Findings, now_secs: i64) {
+    let shown = utc::day_and_time(now_secs);
+    if now_secs < CLOCK_FLOOR_SECS {
+        findings.fail(format!(
+            "clock says {shown}: certificates and tokens look as if they were not valid yet; set it (ntpd, chronyd, date -s)"
+        ));
+    } else {
+        findings.ok(format!("clock says {shown}"));
+    }
+}

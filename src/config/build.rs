@@ -1,0 +1,400 @@
+//! From the file's plain values to a [`Config`]: what each value means, and whether they agree with each other.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::{Problems, quoted};
+use super::values::{Host, is_node_name};
+use super::{
+    AgentRule, Config, File, FileIdentity, Identity, Mode, PairFiles, Rim, San, ServerUrl,
+    StoreKind, log_filter,
+};
+
+/// Builds the configuration, and notes all that is wrong. `None` only if something was noted.
+pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Option<Config> {
+    let mut look = Look { rim, problems };
+    let servers = look.servers(&file.servers);
+    let ca_file = look.file("ca_file", &file.ca_file);
+    let client = look.pair(
+        ("client_cert", &file.client_cert),
+        ("client_key", &file.client_key),
+    );
+    let serving = look.pair(
+        ("serving_cert", &file.serving_cert),
+        ("serving_key", &file.serving_key),
+    );
+    let client_ca_file = file
+        .client_ca_file
+        .as_deref()
+        .and_then(|path| look.file("client_ca_file", path));
+    let identities = look.identities(&file);
+    let node_name = look.node_name(file.node_name.clone());
+    let listen = look.each(
+        "listen",
+        &file.listen,
+        "\"address:port\" with a port from 1 to 65535",
+        address,
+    );
+    let own_addresses = look.own_addresses(file.own_addresses.as_deref().unwrap_or_default());
+    let admin_listen = look.one("admin_listen", &file.admin_listen);
+    let extra_sans = look.each(
+        "extra_sans",
+        &file.extra_sans,
+        "a DNS name or an address",
+        |text| San::parse(text).ok_or("this is neither a DNS name nor an address"),
+    );
+    let cache_agents = look.each(
+        "cache_agents",
+        &file.cache_agents,
+        "\"name\", \"*\" or \"-name\"",
+        AgentRule::parse,
+    );
+    look.listeners(&listen, admin_listen);
+    look.no_circle(&servers, &listen, &own_addresses);
+    look.log(&file.log);
+    look.probes(&file);
+    let state_dir = look.path("state_dir", &file.state_dir)?;
+    Some(Config {
+        servers,
+        mode: if file.mode == "round-robin" {
+            Mode::RoundRobin
+        } else {
+            Mode::Priority
+        },
+        ca_file: ca_file?,
+        client,
+        client_ca_file,
+        identities,
+        node_name: node_name?,
+        listen,
+        own_addresses,
+        admin_listen: admin_listen?,
+        serving,
+        extra_sans,
+        state_dir,
+        store: StoreKind::Ram,
+        cache_bytes_max: usize::try_from(file.cache_max_bytes).ok()?,
+        cache_agents,
+        drain: Duration::from_secs(file.drain_secs),
+        log: file.log,
+        ping_after: Duration::from_millis(file.ping_after_ms),
+        ping_wait: Duration::from_millis(file.ping_wait_ms),
+        connect_timeout: Duration::from_millis(file.connect_timeout_ms),
+        probe_min: Duration::from_millis(file.probe_min_ms),
+        probe_max: Duration::from_millis(file.probe_max_ms),
+        header_timeout: Duration::from_millis(file.header_timeout_ms),
+        connections_max: usize::try_from(file.connections_max).ok()?,
+    })
+}
+
+struct Look<'a> {
+    rim: &'a Rim<'a>,
+    problems: &'a mut Problems,
+}
+
+impl Look<'_> {
+    fn servers(&mut self, list: &[String]) -> Vec<ServerUrl> {
+        if list.is_empty() && !self.problems.mention("servers") {
+            self.problems.add(
+                "servers",
+                "no API server is named",
+                "\"servers\": [\"https://host:6443\"]",
+            );
+        }
+        self.each("servers", list, "\"https://host:port\"", ServerUrl::parse)
+    }
+
+    /// Every entry through `parse`; none may be there twice.
+    fn each<T: PartialEq>(
+        &mut self,
+        key: &str,
+        list: &[String],
+        allowed: &str,
+        parse: impl Fn(&str) -> Result<T, &'static str>,
+    ) -> Vec<T> {
+        let mut out = Vec::new();
+        for (i, text) in list.iter().enumerate() {
+            let at = format!("{key}[{i}]");
+            match parse(text) {
+                Ok(value) if out.contains(&value) => {
+                    self.problems.add(
+                        &at,
+                        format!("{} is there for the second time", quoted(text)),
+                        "each once",
+                    );
+                }
+                Ok(value) => out.push(value),
+                Err(why) => self.problems.add(
+                    &at,
+                    format!("{}: {why}", quoted(text)),
+                    &format!("allowed: {allowed}"),
+                ),
+            }
+        }
+        out
+    }
+
+    fn one(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
+        let allowed = "allowed: \"address:port\" with a port from 1 to 65535";
+        address(text)
+            .map_err(|why| {
+                self.problems
+                    .add(key, format!("{}: {why}", quoted(text)), allowed)
+            })
+            .ok()
+    }
+
+    fn path(&mut self, key: &str, text: &str) -> Option<PathBuf> {
+        if text.is_empty() || text.contains('\0') {
+            self.problems
+                .add(key, "this is no path", "allowed: a path, best from /");
+            return None;
+        }
+        Some(self.rim.base.join(text))
+    }
+
+    /// A file that must be there.
+    fn file(&mut self, key: &str, text: &str) -> Option<PathBuf> {
+        // The default stands in for a value that is wrong; looking for it would only confuse.
+        if self.problems.mention(key) {
+            return None;
+        }
+        let path = self.path(key, text)?;
+        if let Err(why) = (self.rim.look)(&path) {
+            let way_out = format!("put it there, or set `{key}` to where it is");
+            self.problems
+                .add(key, format!("{}: {why}", path.display()), &way_out);
+        }
+        Some(path)
+    }
+
+    /// Both or none.
+    fn pair(
+        &mut self,
+        cert: (&str, &Option<String>),
+        key: (&str, &Option<String>),
+    ) -> Option<PairFiles> {
+        match (cert.1, key.1) {
+            (None, None) => None,
+            (Some(c), Some(k)) => {
+                let (cert, key) = (self.file(cert.0, c), self.file(key.0, k));
+                Some(PairFiles {
+                    cert: cert?,
+                    key: key?,
+                })
+            }
+            (Some(_), None) => self.half(cert.0, key.0),
+            (None, Some(_)) => self.half(key.0, cert.0),
+        }
+    }
+
+    fn half(&mut self, there: &str, missing: &str) -> Option<PairFiles> {
+        if !self.problems.mention(missing) {
+            let way_out = format!(
+                "set `{missing}` too (a file that holds both may be named twice), or neither"
+            );
+            self.problems
+                .add(there, format!("it is set and `{missing}` is not"), &way_out);
+        }
+        None
+    }
+
+    fn identities(&mut self, file: &File) -> Vec<Identity> {
+        if !file.identities.is_empty()
+            && file.client_ca_file.is_none()
+            && !self.problems.mention("client_ca_file")
+        {
+            let what = "nobody can be recognised without `client_ca_file`";
+            self.problems.add(
+                "identities",
+                what,
+                "set `client_ca_file` to the CA that signed the callers' certificates",
+            );
+        }
+        let mut out: Vec<Identity> = Vec::new();
+        for (i, entry) in file.identities.iter().enumerate() {
+            if let Some(identity) = self.identity(&format!("identities[{i}]"), entry) {
+                if out
+                    .iter()
+                    .any(|other| other.cn == identity.cn && other.o == identity.o)
+                {
+                    let what = format!("{} is there for the second time", quoted(&identity.cn));
+                    self.problems
+                        .add(&format!("identities[{i}].cn"), what, "each caller once");
+                }
+                out.push(identity);
+            }
+        }
+        out
+    }
+
+    fn identity(&mut self, at: &str, entry: &FileIdentity) -> Option<Identity> {
+        for (name, value) in [("cn", Some(&entry.cn)), ("o", entry.o.as_ref())] {
+            if value
+                .is_some_and(|value| value.trim().is_empty() || value.contains(char::is_control))
+            {
+                let way_out =
+                    "allowed: what stands in the certificate's subject, such as system:node:NAME";
+                self.problems
+                    .add(&format!("{at}.{name}"), "this is no name", way_out);
+            }
+        }
+        let cert = self.file(&format!("{at}.cert"), &entry.cert);
+        let key = self.file(&format!("{at}.key"), &entry.key);
+        Some(Identity {
+            cn: entry.cn.clone(),
+            o: entry.o.clone(),
+            pair: PairFiles {
+                cert: cert?,
+                key: key?,
+            },
+        })
+    }
+
+    fn node_name(&mut self, given: Option<String>) -> Option<String> {
+        if self.problems.mention("node_name") {
+            return None;
+        }
+        let from_host = given.is_none();
+        let name = given.or_else(|| self.rim.host_name.clone());
+        match name {
+            Some(name) if is_node_name(&name) => return Some(name),
+            Some(name) if from_host => {
+                let what = format!("the host name {} cannot be a node's name", quoted(&name));
+                self.problems.add(
+                    "node_name",
+                    what,
+                    "set `node_name` to the name under `kubectl get nodes`",
+                );
+            }
+            Some(name) => {
+                let way_out =
+                    "allowed: lower-case letters, digits, - and . as under `kubectl get nodes`";
+                self.problems.add(
+                    "node_name",
+                    format!("{} cannot be a node's name", quoted(&name)),
+                    way_out,
+                );
+            }
+            None => {
+                let way_out = "set `node_name` to the name under `kubectl get nodes`";
+                self.problems.add(
+                    "node_name",
+                    "it is not set, and the machine has no host name",
+                    way_out,
+                );
+            }
+        }
+        None
+    }
+
+    fn own_addresses(&mut self, list: &[String]) -> Vec<IpAddr> {
+        self.each(
+            "own_addresses",
+            list,
+            "an address such as \"169.254.2.1\" or \"fd00::2:1\"",
+            |text| match text.parse::<IpAddr>() {
+                Ok(ip) if ip.is_unspecified() || ip.is_multicast() => Err("no device can have it"),
+                Ok(ip) if ip.is_loopback() => Err("every machine has it already"),
+                Ok(ip) => Ok(ip),
+                Err(_) if text.contains('/') => {
+                    Err("without the prefix length; the hub takes /32 and /128")
+                }
+                Err(_) => Err("this is no address"),
+            },
+        )
+    }
+
+    /// Two listeners must not want the same port of the same address.
+    fn listeners(&mut self, listen: &[SocketAddr], admin: Option<SocketAddr>) {
+        if listen.is_empty() && !self.problems.mention("listen") {
+            self.problems.add(
+                "listen",
+                "the hub would serve nobody",
+                "\"listen\": [\"127.0.0.1:10268\"]",
+            );
+        }
+        for (i, a) in listen.iter().enumerate() {
+            if let Some(b) = listen.iter().take(i).find(|b| collide(a, b)) {
+                let what = format!("{a} and {b} overlap");
+                self.problems.add(
+                    &format!("listen[{i}]"),
+                    what,
+                    "take out one of the two, or give it another port",
+                );
+            }
+        }
+        let Some(a) = admin else { return };
+        if let Some(b) = listen.iter().find(|b| collide(&a, b)) {
+            let what = format!("{a} is also in `listen` ({b})");
+            self.problems
+                .add("admin_listen", what, "give it another port");
+        }
+    }
+
+    /// A hub that is its own server would ask itself for ever.
+    fn no_circle(&mut self, servers: &[ServerUrl], listen: &[SocketAddr], own: &[IpAddr]) {
+        for (i, server) in servers.iter().enumerate() {
+            let Host::Ip(ip) = server.host else { continue };
+            let port = listen
+                .iter()
+                .any(|at| at.port() == server.port && (at.ip() == ip || at.ip().is_unspecified()));
+            if port
+                && (ip.is_loopback() || own.contains(&ip) || listen.iter().any(|at| at.ip() == ip))
+            {
+                let what = format!("{server} is the hub itself");
+                self.problems.add(
+                    &format!("servers[{i}]"),
+                    what,
+                    "name the API server of the cluster",
+                );
+            }
+        }
+    }
+
+    fn probes(&mut self, file: &File) {
+        let (min, max) = (file.probe_min_ms, file.probe_max_ms);
+        if min > max {
+            // The place shown is that of the key which somebody wrote.
+            let by_default = min == File::default().probe_min_ms;
+            let key = if by_default {
+                "probe_max_ms"
+            } else {
+                "probe_min_ms"
+            };
+            let what = format!("probe_min_ms is {min} and probe_max_ms is {max}");
+            self.problems
+                .add(key, what, "the least wait is not above the longest");
+        }
+    }
+
+    fn log(&mut self, text: &str) {
+        if !log_filter(text) {
+            let way_out = "allowed: off, error, warn, info, debug or trace, or module=level, with commas between";
+            self.problems
+                .add("log", format!("{} is no log filter", quoted(text)), way_out);
+        }
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    match text.parse::<SocketAddr>() {
+        Ok(at) if at.port() == 0 => Err("port 0 would be another one at each start"),
+        Ok(at) if at.ip().is_multicast() => Err("nobody can listen there"),
+        Ok(at) => Ok(at),
+        Err(_) if text.parse::<IpAddr>().is_ok() => {
+            Err("the port is missing (an IPv6 address stands in brackets)")
+        }
+        Err(_) if text.contains("://") => Err("without https://"),
+        Err(_) if text.starts_with(':') => {
+            Err("the address is missing; 0.0.0.0 and [::] are all of them")
+        }
+        Err(_) => Err("this is no address with a port; names are not looked up here"),
+    }
+}
+
+fn collide(a: &SocketAddr, b: &SocketAddr) -> bool {
+    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && (a.ip() == b.ip() || (any && a.is_ipv4() == b.is_ipv4()))
+}

@@ -1,0 +1,162 @@
+//! The one type of body that the hub sends.
+
+use super::access_line::AccessLine;
+use super::script::{BrokenOff, Script};
+use crate::cache::keep::Keeper;
+use crate::upstream::{BodyError, ResponseBody};
+use bytes::Bytes;
+use hyper::body::{Body as _, Frame, SizeHint};
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// A body on its way to a client.
+pub struct Body {
+    kind: Kind,
+    /// Written to the log when the body is dropped: at its end, or when the client leaves.
+    line: Option<AccessLine>,
+    /// Anything that must live as long as the answer.
+    _held: Option<Box<dyn std::any::Any>>,
+}
+
+enum Kind {
+    Whole(Bytes),
+    Passed(Box<Passed>),
+    Script(Script),
+}
+
+/// The API server's own body, passed on as it comes, and shown to the keeper.
+struct Passed {
+    body: ResponseBody,
+    keeper: Option<Keeper>,
+}
+
+impl Body {
+    pub fn whole(bytes: impl Into<Bytes>) -> Body {
+        Body::of(Kind::Whole(bytes.into()))
+    }
+
+    /// `keeper` sees each piece that the client gets.
+    pub fn passed(body: ResponseBody, keeper: Option<Keeper>) -> Body {
+        Body::of(Kind::Passed(Box::new(Passed { body, keeper })))
+    }
+
+    pub fn script(script: Script) -> Body {
+        Body::of(Kind::Script(script))
+    }
+
+    fn of(kind: Kind) -> Body {
+        Body {
+            kind,
+            line: None,
+            _held: None,
+        }
+    }
+
+    /// The access line that ends with this body, and what must live as long as it.
+    pub fn with(mut self, line: AccessLine, held: Box<dyn std::any::Any>) -> Body {
+        self.line = Some(line);
+        self._held = Some(held);
+        self
+    }
+}
+
+/// Why a body broke off.
+#[derive(Debug)]
+pub enum Broken {
+    Upstream(BodyError),
+    Script(BrokenOff),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Broken::Upstream(error) => write!(f, "the API server's answer broke off: {error}"),
+            Broken::Script(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Broken {}
+
+impl Passed {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        loop {
+            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(frame) => frame,
+            };
+            match frame {
+                Some(Ok(frame)) => {
+                    // Trailers are dropped: the API uses none.
+                    let Ok(bytes) = frame.into_data() else {
+                        continue;
+                    };
+                    if let Some(keeper) = &mut self.keeper {
+                        keeper.feed(&bytes);
+                        // hyper need not ask for the end of a body whose length it knows.
+                        if self.body.is_end_stream() {
+                            self.finish();
+                        }
+                    }
+                    return Poll::Ready(Some(Ok(bytes)));
+                }
+                Some(Err(error)) => {
+                    self.keeper = None;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => {
+                    self.finish();
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.finish();
+        }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let piece = match &mut self.kind {
+            Kind::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
+            }
+            Kind::Passed(passed) => passed
+                .poll_piece(cx)
+                .map(|p| p.map(|p| p.map_err(Broken::Upstream))),
+            Kind::Script(script) => script
+                .poll_piece(cx)
+                .map(|p| p.map(|p| p.map_err(Broken::Script))),
+        };
+        piece.map(|p| p.map(|p| p.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Whole(bytes) => bytes.is_empty(),
+            // A keeper must see the end.
+            Kind::Passed(passed) => passed.keeper.is_none() && passed.body.is_end_stream(),
+            Kind::Script(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Passed(passed) => passed.body.size_hint(),
+            Kind::Script(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Why the hub itself says no, in words that a person can act on. One place for every such answer.
+
+use crate::limits;
+use std::fmt;
+
+/// A request that the hub answers with an error of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    Malformed(&'static str),
+    TwoFramings,
+    TwoAuthorizations,
+    NotAPath,
+    Method,
+    TargetTooLong,
+    HeadTooLarge,
+    HeadTimeout,
+    /// A client certificate that no entry of `identities` lists.
+    NotListed,
+    /// The link is down and nothing (or nothing for this caller) is kept.
+    Offline,
+    /// The link is down: nothing can be changed.
+    OfflineWrite,
+    /// The link broke before the request was sent.
+    NotSent,
+    /// The link broke while the request was under way: it may have been carried out.
+    OutcomeUnknown,
+    /// The API server's certificate is not one that the hub trusts.
+    UpstreamCertificate,
+    /// Nothing came back in time.
+    UpstreamSilent,
+    /// The client's own body broke off.
+    BodyBroken,
+    TooBusy,
+}
+
+impl Refusal {
+    /// HTTP status code.
+    pub fn code(self) -> u16 {
+        match self {
+            Refusal::Malformed(_)
+            | Refusal::TwoFramings
+            | Refusal::TwoAuthorizations
+            | Refusal::NotAPath
+            | Refusal::BodyBroken => 400,
+            Refusal::NotListed => 403,
+            Refusal::Method => 405,
+            Refusal::HeadTimeout => 408,
+            Refusal::TargetTooLong => 414,
+            Refusal::HeadTooLarge => 431,
+            Refusal::Offline
+            | Refusal::OfflineWrite
+            | Refusal::NotSent
+            | Refusal::UpstreamCertificate
+            | Refusal::TooBusy => 503,
+            Refusal::OutcomeUnknown | Refusal::UpstreamSilent => 504,
+        }
+    }
+
+    /// `reason` of the `Status`, in Kubernetes' own words.
+    pub fn reason(self) -> &'static str {
+        match self.code() {
+            403 => "Forbidden",
+            405 => "MethodNotAllowed",
+            408 | 504 => "Timeout",
+            414 | 431 => "RequestEntityTooLarge",
+            503 => "ServiceUnavailable",
+            _ => "BadRequest",
+        }
+    }
+
+    /// The fixed part of the message. No address, path or token ever stands in it.
+    pub fn message(self) -> Message {
+        Message(self)
+    }
+}
+
+/// Shows a refusal's text.
+pub struct Message(Refusal);
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Refusal::Malformed(what) => write!(f, "edge-hub: bad request: {what}"),
+            Refusal::TwoFramings => {
+                f.write_str("edge-hub: bad request: it has both Content-Length and Transfer-Encoding; send one of them")
+            }
+            Refusal::TwoAuthorizations => {
+                f.write_str("edge-hub: bad request: more than one Authorization header; send one")
+            }
+            Refusal::NotAPath => f.write_str("edge-hub: bad request: the target is not a path that begins with /"),
+            Refusal::Method => f.write_str("edge-hub: this method is not one of the Kubernetes API"),
+            Refusal::TargetTooLong => write!(
+                f,
+                "edge-hub: path and query are longer than {} bytes; shorten the selector or the command",
+                limits::TARGET_BYTES_MAX
+            ),
+            Refusal::HeadTooLarge => write!(
+                f,
+                "edge-hub: the request's head has more than {} bytes or {} lines",
+                limits::HEAD_BYTES_MAX,
+                limits::HEADERS_MAX
+            ),
+            Refusal::HeadTimeout => f.write_str("edge-hub: the request's head did not arrive in time"),
+            Refusal::NotListed => f.write_str(
+                "edge-hub: the subject of this client certificate is not listed under `identities` in the hub's \
+                 configuration",
+            ),
+            Refusal::Offline => f.write_str(
+                "edge-hub: the API server cannot be reached, and no answer to this request is kept for this caller",
+            ),
+            Refusal::OfflineWrite => {
+                f.write_str("edge-hub: the API server cannot be reached; nothing was changed, try again later")
+            }
+            Refusal::NotSent => f.write_str(
+                "edge-hub: the connection to the API server broke before the request was sent; nothing was changed",
+            ),
+            Refusal::OutcomeUnknown => f.write_str(
+                "edge-hub: the connection to the API server broke before it answered; the request may have been \
+                 carried out",
+            ),
+            Refusal::UpstreamCertificate => f.write_str(
+                "edge-hub: the API server's certificate is not trusted by the hub's ca_file; `edge-hub check` says why",
+            ),
+            Refusal::UpstreamSilent => f.write_str("edge-hub: the API server did not answer in time"),
+            Refusal::BodyBroken => f.write_str("edge-hub: bad request: the body broke off before its end"),
+            Refusal::TooBusy => f.write_str("edge-hub: too many connections are open"),
+        }
+    }
+}

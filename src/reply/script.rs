@@ -1,0 +1,136 @@
+//! A body that a future writes, piece by piece: held watches, kept lists. The future runs inside the body, so nothing is
+//! spawned, the client's pace is the writer's, and dropping the body ends it.
+
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// The body broke off: the client must see that it is not whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokenOff(pub &'static str);
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for BrokenOff {}
+
+type Writing = Pin<Box<dyn Future<Output = Result<(), BrokenOff>>>>;
+
+/// The body's side.
+pub struct Script {
+    writing: Option<Writing>,
+    slot: Rc<RefCell<Option<Bytes>>>,
+}
+
+/// The writer's side.
+pub struct Pen {
+    slot: Rc<RefCell<Option<Bytes>>>,
+}
+
+impl Script {
+    /// A body that `write` fills. What it returns ends the body.
+    pub fn new<F>(write: impl FnOnce(Pen) -> F) -> Script
+    where
+        F: Future<Output = Result<(), BrokenOff>> + 'static,
+    {
+        let slot = Rc::new(RefCell::new(None));
+        let pen = Pen {
+            slot: Rc::clone(&slot),
+        };
+        Script {
+            writing: Some(Box::pin(write(pen))),
+            slot,
+        }
+    }
+
+    /// The next piece.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        // What is in the slot goes first; only then may the writer go on.
+        if let Some(piece) = self.slot.borrow_mut().take() {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        let ended = match &mut self.writing {
+            None => return Poll::Ready(None),
+            Some(writing) => writing.as_mut().poll(cx),
+        };
+        if let Poll::Ready(result) = ended {
+            self.writing = None;
+            if let Err(broken) = result {
+                return Poll::Ready(Some(Err(broken)));
+            }
+        }
+        match self.slot.borrow_mut().take() {
+            Some(piece) => Poll::Ready(Some(Ok(piece))),
+            None if self.writing.is_none() => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Pen {
+    /// Writes one piece; waits until the one before is taken. Nobody else polls the writer than the body itself, and it
+    /// does so right after it has taken a piece: so no waker is needed.
+    pub async fn write(&self, piece: Bytes) {
+        if piece.is_empty() {
+            return;
+        }
+        let mut piece = Some(piece);
+        poll_fn(|_| {
+            let mut slot = self.slot.borrow_mut();
+            match slot.is_some() {
+                true => Poll::Pending,
+                false => {
+                    *slot = piece.take();
+                    Poll::Ready(())
+                }
+            }
+        })
+        .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(mut script: Script) -> Vec<Result<Bytes, BrokenOff>> {
+        let mut got = Vec::new();
+        while let Some(piece) = poll_fn(|cx| script.poll_piece(cx)).await {
+            let ends = piece.is_err();
+            got.push(piece);
+            if ends {
+                break;
+            }
+        }
+        got
+    }
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn pieces_come_in_order_and_the_end_shows() {
+        let script = Script::new(|pen| async move {
+            pen.write(Bytes::from_static(b"a")).await;
+            pen.write(Bytes::new()).await;
+            pen.write(Bytes::from_static(b"b")).await;
+            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+            pen.write(Bytes::from_static(b"c")).await;
+            Ok(())
+        });
+        let got: Vec<Bytes> = read(script).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(got, ["a", "b", "c"]);
+        let broken = read(Script::new(|pen| async move {
+            pen.write(Bytes::from_static(b"a")).await;
+            Err(BrokenOff("x"))
+        }));
+        assert_eq!(
+            broken.await,
+            [Ok(Bytes::from_static(b"a")), Err(BrokenOff("x"))]
+        );
+    }
+}

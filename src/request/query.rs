@@ -1,0 +1,197 @@
+//! The query of a request: the list options that the hub must understand, and the rest as it came.
+
+use super::path::decode;
+
+/// List options and what else changes the data (kubernetes-api.md 3.2, 3.4).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    pub watch: bool,
+    pub resource_version: Option<String>,
+    pub limit: Option<u64>,
+    pub continue_token: Option<String>,
+    /// Seconds, as `timeoutSeconds` says.
+    pub timeout_secs: Option<u64>,
+    /// Whole seconds of the client's own `timeout=5m33s`, which only Go clients send.
+    pub client_timeout_secs: Option<u64>,
+    pub send_initial_events: bool,
+    pub allow_bookmarks: bool,
+    pub exact_match: bool,
+    pub pretty: bool,
+    pub label_selector: String,
+    pub field_selector: String,
+    /// Every other parameter, decoded, sorted, as `name=value` lines: it may change the data, so it is part of a key.
+    pub others: String,
+    /// A parameter that came twice, or an escape that is broken: two programs may read it differently, so it is passed
+    /// on and never kept.
+    pub ambiguous: bool,
+}
+
+/// Reads a query string as the API server does. Never fails: what cannot be read makes it `ambiguous`.
+pub fn parse(query: Option<&str>) -> Options {
+    let mut out = Options::default();
+    let mut others: Vec<String> = Vec::new();
+    let mut seen: Vec<String> = Vec::new();
+    for pair in query
+        .unwrap_or_default()
+        .split('&')
+        .filter(|p| !p.is_empty())
+    {
+        let (raw_name, raw_value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (Some(name), Some(value)) = (decode(raw_name, true), decode(raw_value, true)) else {
+            // The server then takes any `watch` that is not plainly false for one.
+            out.ambiguous = true;
+            out.watch |= raw_name == "watch" && is_true(raw_value);
+            continue;
+        };
+        if pair.contains(';') || seen.contains(&name) {
+            out.ambiguous = true;
+            continue;
+        }
+        out.set(&name, value, &mut others);
+        seen.push(name);
+    }
+    others.sort_unstable();
+    out.others = others.join("\n");
+    out
+}
+
+impl Options {
+    fn set(&mut self, name: &str, value: String, others: &mut Vec<String>) {
+        match name {
+            "watch" => self.watch = is_true(&value),
+            "resourceVersion" => self.resource_version = Some(value).filter(|v| !v.is_empty()),
+            "resourceVersionMatch" => self.exact_match = value == "Exact",
+            "limit" => self.limit = value.parse().ok().filter(|n| *n > 0),
+            "continue" => self.continue_token = Some(value).filter(|v| !v.is_empty()),
+            "timeoutSeconds" => self.timeout_secs = value.parse().ok(),
+            "timeout" => self.client_timeout_secs = go_duration_secs(&value),
+            "sendInitialEvents" => self.send_initial_events = is_true(&value),
+            "allowWatchBookmarks" => self.allow_bookmarks = is_true(&value),
+            "pretty" => self.pretty = true,
+            "labelSelector" => self.label_selector = value,
+            "fieldSelector" => self.field_selector = value,
+            _ => others.push(format!("{name}={value}")),
+        }
+    }
+
+    /// The X of `fieldSelector=metadata.name=X`, when that is the whole selector.
+    pub fn name_selected(&self) -> Option<&str> {
+        let value = self.field_selector.strip_prefix("metadata.name=")?;
+        let value = value.strip_prefix('=').unwrap_or(value);
+        (!value.is_empty() && !value.contains([',', '=', '!', '\\', '/', '%'])).then_some(value)
+    }
+
+    /// True where the reply shows all objects of the path.
+    pub fn is_unselected(&self) -> bool {
+        self.label_selector.is_empty() && self.field_selector.is_empty() && self.others.is_empty()
+    }
+}
+
+/// As apimachinery converts a query value to bool: all but "false" and "0" is true, the empty one too.
+fn is_true(value: &str) -> bool {
+    !(value.eq_ignore_ascii_case("false") || value == "0")
+}
+
+/// Whole seconds of a Go duration such as `5m33s`, `1h0m5.5s` or `34s`.
+fn go_duration_secs(text: &str) -> Option<u64> {
+    let mut total = 0f64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        let unit_end = rest[end..]
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .map_or(rest.len(), |n| end + n);
+        total += number
+            * match &rest[end..unit_end] {
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 0.001,
+                _ => return None,
+            };
+        rest = &rest[unit_end..];
+    }
+    (total >= 0.0 && total < 1e9).then_some(total as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, want) in [
+            ("5m33s", Some(333)),
+            ("34s", Some(34)),
+            ("1h0m5.5s", Some(3605)),
+            ("500ms", Some(0)),
+            ("5", None),
+            ("x", None),
+            ("", Some(0)),
+            ("9e9h", None),
+        ] {
+            assert_eq!(go_duration_secs(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn options() {
+        let o = parse(Some(
+            "watch=1&resourceVersion=5&timeoutSeconds=9&labelSelector=a%3Db%2Cc&fieldSelector=metadata.name%3Dx&shardSelector=z&limit=500",
+        ));
+        assert!(o.watch && !o.ambiguous);
+        assert_eq!(o.resource_version.as_deref(), Some("5"));
+        assert_eq!((o.timeout_secs, o.limit), (Some(9), Some(500)));
+        assert_eq!(o.label_selector, "a=b,c");
+        assert_eq!(o.name_selected(), Some("x"));
+        assert_eq!(o.others, "shardSelector=z");
+        assert!(!o.is_unselected());
+    }
+
+    #[test]
+    fn watch_is_true_unless_plainly_false() {
+        for (query, want) in [
+            ("watch=true", true),
+            ("watch=false", false),
+            ("watch=0", false),
+            ("watch=False", false),
+            ("watch=", true),
+            ("watch", true),
+            ("", false),
+            ("watch=%zz", true),
+        ] {
+            assert_eq!(parse(Some(query)).watch, want, "{query}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_read_two_ways_is_never_kept() {
+        for query in [
+            "limit=1&limit=2",
+            "a;b=c",
+            "x=%zz",
+            "labelSelector=a&labelSelector=b",
+        ] {
+            assert!(parse(Some(query)).ambiguous, "{query}");
+        }
+    }
+
+    #[test]
+    fn name_selectors() {
+        for (selector, want) in [
+            ("metadata.name=x", Some("x")),
+            ("metadata.name==x", Some("x")),
+            ("metadata.name!=x", None),
+            ("metadata.name=x,spec.y=z", None),
+            ("spec.nodeName=x", None),
+            ("metadata.name=", None),
+        ] {
+            let o = Options {
+                field_selector: selector.into(),
+                ..Options::default()
+            };
+            assert_eq!(o.name_selected(), want, "{selector}");
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! A request's head, classified: what it asks for, in which form, for which program.
+
+use super::{Form, Options, Resource, Target, accept, agent, path, query};
+use crate::limits;
+use http::{HeaderMap, Method, header, request::Parts};
+
+/// What is done to what, in the API server's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    Get,
+    List,
+    Watch,
+    Create,
+    Update,
+    Patch,
+    Delete,
+    DeleteCollection,
+    /// A method on a path that is no resource.
+    Other,
+}
+
+impl Verb {
+    /// As access lines and metrics show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Get => "get",
+            Verb::List => "list",
+            Verb::Watch => "watch",
+            Verb::Create => "create",
+            Verb::Update => "update",
+            Verb::Patch => "patch",
+            Verb::Delete => "delete",
+            Verb::DeleteCollection => "deletecollection",
+            Verb::Other => "other",
+        }
+    }
+
+    /// Changes nothing at the server, so it may be asked again.
+    pub fn is_read(self) -> bool {
+        matches!(self, Verb::Get | Verb::List | Verb::Watch)
+    }
+}
+
+/// A classified request.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub verb: Verb,
+    pub target: Target,
+    /// Path and query as they came, for the way up and the access line.
+    pub path_and_query: String,
+    pub options: Options,
+    pub agent: String,
+    pub wanted: heapless::Vec<accept::Wanted, { limits::ACCEPT_CLAUSES_MAX }>,
+    /// The `Accept` header as it came, for documents, whose types are not those of objects.
+    pub accept: String,
+    /// The client asks for another protocol (exec, attach, port-forward, a watch over WebSocket).
+    pub upgrade: bool,
+    /// False where two programs could read the request differently, or the bytes are made for a person's eyes.
+    pub keepable: bool,
+}
+
+/// A head that the hub does not pass on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Not an origin-form path (`GET http://...`, `OPTIONS *`).
+    NotAPath,
+    /// Longer than [`limits::TARGET_BYTES_MAX`].
+    TooLong,
+    /// `CONNECT` and `TRACE` have no meaning at an API server.
+    Method,
+    /// More than one `Authorization` line: which one counts would be a guess.
+    TwoAuthorizations,
+}
+
+/// Reads a request's head. Pure.
+pub fn classify(head: &Parts) -> Result<Asked, Refused> {
+    if matches!(head.method, Method::CONNECT | Method::TRACE) {
+        return Err(Refused::Method);
+    }
+    let path_and_query = head.uri.path_and_query().ok_or(Refused::NotAPath)?;
+    if !path_and_query.as_str().starts_with('/') {
+        return Err(Refused::NotAPath);
+    }
+    if path_and_query.as_str().len() > limits::TARGET_BYTES_MAX {
+        return Err(Refused::TooLong);
+    }
+    if head.headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
+        return Err(Refused::TwoAuthorizations);
+    }
+    let mut options = query::parse(path_and_query.query());
+    let parsed = path::parse(path_and_query.path());
+    let user_agent = text(&head.headers, header::USER_AGENT);
+    let keepable = parsed.is_some() && !options.ambiguous && !is_pretty(user_agent, &options);
+    let target = parsed.unwrap_or(Target::Other);
+    if let Target::Resource(r) = &target {
+        options.watch |= r.watch_prefix;
+    }
+    Ok(Asked {
+        verb: verb(&head.method, &target, &options),
+        target,
+        path_and_query: path_and_query.as_str().to_owned(),
+        agent: agent::name(user_agent),
+        wanted: accept::wanted(text(&head.headers, header::ACCEPT)),
+        accept: text(&head.headers, header::ACCEPT)
+            .unwrap_or("application/json")
+            .to_owned(),
+        upgrade: head.headers.contains_key(header::UPGRADE) && head.version < http::Version::HTTP_2,
+        keepable,
+        options,
+    })
+}
+
+fn verb(method: &Method, target: &Target, options: &Options) -> Verb {
+    let Target::Resource(resource) = target else {
+        return match *method {
+            Method::GET | Method::HEAD => Verb::Get,
+            _ => Verb::Other,
+        };
+    };
+    match *method {
+        // A subresource is never watched; `watch` there is the business of what is behind it.
+        Method::GET | Method::HEAD if options.watch && resource.subresource.is_none() => {
+            Verb::Watch
+        }
+        Method::GET | Method::HEAD if resource.name.is_some() => Verb::Get,
+        Method::GET | Method::HEAD => Verb::List,
+        Method::POST => Verb::Create,
+        Method::PUT => Verb::Update,
+        Method::PATCH => Verb::Patch,
+        Method::DELETE if resource.name.is_some() => Verb::Delete,
+        Method::DELETE => Verb::DeleteCollection,
+        _ => Verb::Other,
+    }
+}
+
+/// The API server prints for people when the program's name says so (kubernetes-api.md 1.1).
+fn is_pretty(user_agent: Option<&str>, options: &Options) -> bool {
+    let person = |a: &str| {
+        ["curl", "Wget", "Mozilla/5.0"]
+            .iter()
+            .any(|p| a.starts_with(p))
+    };
+    options.pretty || user_agent.is_some_and(person)
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|v| v.to_str().ok())
+}
+
+impl Asked {
+    pub fn resource(&self) -> Option<&Resource> {
+        match &self.target {
+            Target::Resource(r) => Some(r),
+            Target::Other => None,
+        }
+    }
+
+    /// The best form that the client takes, for error bodies; JSON when it takes nothing that the hub can write.
+    pub fn best(&self) -> accept::Wanted {
+        self.wanted.first().copied().unwrap_or(accept::Wanted {
+            encoding: crate::object::Encoding::Json,
+            form: Form::Object,
+        })
+    }
+
+    /// The request's path and query for a log line: control characters cannot occur in a URI, and the values of
+    /// parameters that are not known to be harmless (commands of exec, tokens) are left out.
+    pub fn loggable(&self) -> String {
+        let Some((path, query)) = self.path_and_query.split_once('?') else {
+            return self.path_and_query.clone();
+        };
+        let shown: Vec<String> = query
+            .split('&')
+            .map(|pair| match pair.split_once('=') {
+                Some((name, _)) if !LOGGED.contains(&name) => format!("{name}=..."),
+                _ => pair.to_owned(),
+            })
+            .collect();
+        format!("{path}?{}", shown.join("&"))
+    }
+}
+
+/// Parameters whose values may stand in a log.
+const LOGGED: [&str; 22] = [
+    "watch",
+    "resourceVersion",
+    "resourceVersionMatch",
+    "limit",
+    "timeout",
+    "timeoutSeconds",
+    "labelSelector",
+    "fieldSelector",
+    "sendInitialEvents",
+    "allowWatchBookmarks",
+    "follow",
+    "container",
+    "previous",
+    "tailLines",
+    "fieldManager",
+    "fieldValidation",
+    "force",
+    "dryRun",
+    "pretty",
+    "stdin",
+    "stdout",
+    "tty",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(method: &str, uri: &str, headers: &[(&'static str, &str)]) -> Parts {
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).expect("a valid request").into_parts().0
+    }
+
+    #[test]
+    fn verbs() {
+        for (method, uri, want) in [
+            ("GET", "/api/v1/pods", Verb::List),
+            ("HEAD", "/api/v1/pods", Verb::List),
+            ("GET", "/api/v1/pods?watch=true", Verb::Watch),
+            ("GET", "/api/v1/pods?watch=false", Verb::List),
+            ("GET", "/api/v1/watch/pods", Verb::Watch),
+            ("GET", "/api/v1/namespaces/a/pods/b", Verb::Get),
+            ("GET", "/api/v1/namespaces/a/pods/b?watch=1", Verb::Watch),
+            ("GET", "/api/v1/namespaces/a/pods/b/log?watch=1", Verb::Get),
+            ("POST", "/api/v1/namespaces/a/pods", Verb::Create),
+            ("PUT", "/api/v1/namespaces/a/pods/b", Verb::Update),
+            ("PATCH", "/api/v1/namespaces/a/pods/b", Verb::Patch),
+            ("DELETE", "/api/v1/namespaces/a/pods/b", Verb::Delete),
+            (
+                "DELETE",
+                "/api/v1/namespaces/a/pods",
+                Verb::DeleteCollection,
+            ),
+            ("GET", "/version", Verb::Get),
+            ("POST", "/version", Verb::Other),
+        ] {
+            assert_eq!(
+                classify(&head(method, uri, &[])).unwrap().verb,
+                want,
+                "{method} {uri}"
+            );
+        }
+    }
+
+    #[test]
+    fn refused() {
+        let long = format!("/{}", "a".repeat(limits::TARGET_BYTES_MAX));
+        for (method, uri, want) in [
+            ("CONNECT", "host:443", Refused::Method),
+            ("TRACE", "/", Refused::Method),
+            ("OPTIONS", "*", Refused::NotAPath),
+            ("GET", long.as_str(), Refused::TooLong),
+        ] {
+            assert_eq!(
+                classify(&head(method, uri, &[])).unwrap_err(),
+                want,
+                "{method}"
+            );
+        }
+        let two = head(
+            "GET",
+            "/",
+            &[("authorization", "Bearer a"), ("authorization", "Bearer b")],
+        );
+        assert_eq!(classify(&two).unwrap_err(), Refused::TwoAuthorizations);
+    }
+
+    #[test]
+    fn made_for_eyes_is_not_keepable() {
+        for (uri, agent, want) in [
+            ("/api/v1/pods", "kubelet/v1", true),
+            ("/api/v1/pods", "curl/8", false),
+            ("/api/v1/pods?pretty=true", "kubelet/v1", false),
+            ("/api/v1//pods", "kubelet/v1", false),
+            ("/api/v1/pods?limit=1&limit=2", "kubelet/v1", false),
+        ] {
+            let asked = classify(&head("GET", uri, &[("user-agent", agent)])).unwrap();
+            assert_eq!(asked.keepable, want, "{uri} {agent}");
+        }
+    }
+
+    #[test]
+    fn log_lines_hide_values() {
+        let asked = classify(&head(
+            "GET",
+            "/api/v1/x?token=abc&watch=1&command=cat+/secret",
+            &[],
+        ))
+        .unwrap();
+        assert_eq!(asked.loggable(), "/api/v1/x?token=...&watch=1&command=...");
+    }
+}

@@ -1,0 +1,153 @@
+//! The socket behind [`Guard`]: what hyper reads has been looked at before. Holds the deadlines of an HTTP/1.1 client
+//! that is too slow.
+
+use super::guard::Guard;
+use crate::limits;
+use crate::reply::refusal::Refusal;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Where the service finds why the request at [`super::guard::REFUSED_PATH`] was refused. Shared in the way of threads
+/// because hyper lets only such streams be upgraded.
+#[derive(Clone, Default)]
+pub struct RefusalCell(Arc<Mutex<Option<Refusal>>>);
+
+impl RefusalCell {
+    pub fn get(&self) -> Option<Refusal> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, refusal: Option<Refusal>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+    }
+}
+
+/// A guarded stream.
+pub struct Guarded<T> {
+    io: T,
+    guard: Guard,
+    refusal: RefusalCell,
+    /// What the guard let through and hyper has not read yet.
+    ready: Vec<u8>,
+    taken: usize,
+    /// Runs while a head or a body is incomplete.
+    deadline: Pin<Box<Sleep>>,
+    running: bool,
+    head_timeout: Duration,
+    /// Bytes thrown away after a refusal.
+    discarded: usize,
+}
+
+impl<T> Guarded<T> {
+    pub fn new(io: T, head_timeout: Duration, refusal: RefusalCell) -> Self {
+        Guarded {
+            io,
+            guard: Guard::default(),
+            refusal,
+            ready: Vec::new(),
+            taken: 0,
+            deadline: Box::pin(sleep_until(Instant::now())),
+            running: false,
+            head_timeout,
+            discarded: 0,
+        }
+    }
+
+    fn give(&mut self, buf: &mut ReadBuf<'_>) {
+        let n = buf.remaining().min(self.ready.len() - self.taken);
+        buf.put_slice(&self.ready[self.taken..self.taken + n]);
+        self.taken += n;
+        if self.taken == self.ready.len() {
+            self.ready = Vec::new();
+            self.taken = 0;
+        }
+    }
+
+    fn run_deadline(&mut self, from_now: Duration) {
+        self.deadline.as_mut().reset(Instant::now() + from_now);
+        self.running = true;
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if !self.ready.is_empty() {
+                self.give(buf);
+                return Poll::Ready(Ok(()));
+            }
+            let mut piece = [0; limits::READ_BYTES];
+            let mut read = ReadBuf::new(&mut piece);
+            let result = Pin::new(&mut self.io).poll_read(cx, &mut read);
+            if let Poll::Ready(result) = result {
+                result?;
+                let bytes = read.filled();
+                if bytes.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                if self.guard.refusal().is_some() {
+                    // The rest of a refused request is read and dropped, so that the answer is not lost in a reset.
+                    self.discarded += bytes.len();
+                    match self.discarded > limits::DISCARD_BYTES_MAX {
+                        true => return Poll::Pending,
+                        false => continue,
+                    }
+                }
+                let was_in_head = self.guard.in_head();
+                let mut out = std::mem::take(&mut self.ready);
+                self.guard.take(bytes, &mut out);
+                self.ready = out;
+                self.refusal.set(self.guard.refusal());
+                if self.guard.in_body() {
+                    // A body that moves may take as long as it wants.
+                    self.run_deadline(limits::BODY_SILENCE_MAX);
+                } else if self.guard.in_head() && !was_in_head {
+                    let head_timeout = self.head_timeout;
+                    self.run_deadline(head_timeout);
+                } else if !self.guard.in_head() {
+                    self.running = false;
+                }
+                continue;
+            }
+            if !self.running {
+                return Poll::Pending;
+            }
+            ready!(self.deadline.as_mut().poll(cx));
+            self.running = false;
+            if self.guard.in_body() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            let mut out = std::mem::take(&mut self.ready);
+            self.guard.head_timed_out(&mut out);
+            self.ready = out;
+            self.refusal.set(self.guard.refusal());
+        }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,441 @@
+//! One request, from its head to its answer.
+
+use super::connection::{Busy, Underway};
+use super::guard::REFUSED_PATH;
+use super::guarded::RefusalCell;
+use super::tunnel;
+use crate::access::{self, Caller, Subject, Way};
+use crate::admin::metrics::From;
+use crate::cache::answer::What;
+use crate::cache::keep::{Head, Keeper};
+use crate::cache::key;
+use crate::cache::watched::Follower;
+use crate::hub::Shared;
+use crate::limits;
+use crate::object::status::{StatusDetails, StatusFields, write_status};
+use crate::object::{self, Encoding};
+use crate::reply::access_line::AccessLine;
+use crate::reply::refusal::Refusal;
+use crate::reply::script::Script;
+use crate::reply::{self, Body};
+use crate::request::{Asked, Resource, Verb, accept, classify};
+use crate::route::{self, Opening, Plan};
+use crate::upstream::{self, RequestBody, ResponseBody, SendError, headers};
+use crate::watch::held::{self, Begin};
+use crate::watch::relay::{self, Relay};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// The client's side of a connection, as the door saw it.
+pub struct Peer {
+    subject: Option<Subject>,
+    refusal: RefusalCell,
+    pub busy: Rc<Busy>,
+}
+
+impl Peer {
+    pub fn new(subject: Option<Subject>, refusal: RefusalCell) -> Self {
+        Peer {
+            subject,
+            refusal,
+            busy: Rc::default(),
+        }
+    }
+}
+
+/// Answers one request. Every answer of the TLS listeners comes from here.
+pub async fn handle(
+    shared: Rc<Shared>,
+    peer: Rc<Peer>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let started = Instant::now();
+    let underway = Underway::begin(&peer.busy);
+    let (head, body) = request.into_parts();
+    if head.uri.path() == REFUSED_PATH {
+        let why = peer.refusal.get().unwrap_or(Refusal::NotAPath);
+        return finish(
+            AccessLine::unread(started),
+            underway,
+            From::Hub,
+            reply::refuse(why, ""),
+        );
+    }
+    let asked = match classify(&head) {
+        Ok(asked) => asked,
+        Err(why) => {
+            let response = reply::refuse(refusal_of(why), "");
+            return finish(AccessLine::unread(started), underway, From::Hub, response);
+        }
+    };
+    let line = AccessLine::new(&asked, started);
+    let exchange = Exchange {
+        shared: &shared,
+        asked: &asked,
+    };
+    let (from, response) =
+        match access::authenticate(peer.subject.as_ref(), &head.headers, &shared.rules()) {
+            Ok(caller) => exchange.answer(caller, head, body).await,
+            Err(access::Refused::NotListed { common_name }) => {
+                log::warn!(
+                    "client certificate refused: CN={} is not listed under `identities`",
+                    common_name.unwrap_or_default().escape_debug()
+                );
+                (From::Hub, reply::refuse(Refusal::NotListed, ""))
+            }
+        };
+    finish(line, underway, from, response)
+}
+
+fn finish(
+    mut line: AccessLine,
+    underway: Underway,
+    from: From,
+    response: Response<Body>,
+) -> Response<Body> {
+    line.answered(response.status().as_u16(), from);
+    response.map(|body| body.with(line, Box::new(underway)))
+}
+
+fn refusal_of(why: crate::request::Refused) -> Refusal {
+    use crate::request::Refused;
+    match why {
+        Refused::NotAPath => Refusal::NotAPath,
+        Refused::TooLong => Refusal::TargetTooLong,
+        Refused::Method => Refusal::Method,
+        Refused::TwoAuthorizations => Refusal::TwoAuthorizations,
+    }
+}
+
+/// A classified request under way.
+struct Exchange<'a> {
+    shared: &'a Rc<Shared>,
+    asked: &'a Asked,
+}
+
+type Answer = (From, Response<Body>);
+
+impl Exchange<'_> {
+    async fn answer(&self, caller: Caller, head: Parts, body: Incoming) -> Answer {
+        match route::plan(self.asked, self.shared.upstream.link().is_down()) {
+            Plan::Up => self.up(caller, head, body).await,
+            Plan::UpAsUpgrade => self.up_as_upgrade(caller, head, body).await,
+            plan => self.without_link(plan, caller),
+        }
+    }
+
+    /// To the API server; a read that finds no way there is answered from what is kept.
+    async fn up(&self, caller: Caller, mut head: Parts, body: Incoming) -> Answer {
+        head.headers = headers::request_headers(std::mem::take(&mut head.headers));
+        if self.asked.verb == Verb::Watch {
+            // A watch must be read as it comes; the API server compresses some from 1.37 on.
+            head.headers.remove(header::ACCEPT_ENCODING);
+        }
+        let body = RequestBody::incoming(body);
+        let send = self
+            .shared
+            .upstream
+            .send(upstream_way(caller.way), &head, body);
+        let sent = match self.patience() {
+            Some(patience) => timeout(patience, send).await,
+            None => Ok(send.await),
+        };
+        match sent {
+            Ok(Ok(response)) => (From::Cloud, self.pass(caller, &head.method, response)),
+            Ok(Err(error)) => self.not_answered(caller, error),
+            Err(_) => self.or_kept(caller, || {
+                (From::Hub, reply::refuse(Refusal::UpstreamSilent, ""))
+            }),
+        }
+    }
+
+    /// How long the answer's head may take, so that what is kept still reaches a client that gives up by itself.
+    fn patience(&self) -> Option<Duration> {
+        if !matches!(self.asked.verb, Verb::Get | Verb::List) || key::scope(self.asked).is_none() {
+            return None;
+        }
+        let asked = &self.asked.options;
+        let secs = asked
+            .client_timeout_secs
+            .or(asked.timeout_secs)
+            .filter(|s| *s > 0)?;
+        let margin = limits::ANSWER_MARGIN.min(Duration::from_secs(secs) / 4);
+        Some(Duration::from_secs(secs) - margin)
+    }
+
+    /// The API server's answer, on its way to the client and, where worth keeping, to the cache.
+    fn pass(
+        &self,
+        caller: Caller,
+        method: &Method,
+        response: Response<ResponseBody>,
+    ) -> Response<Body> {
+        let (mut head, body) = response.into_parts();
+        head.headers = headers::response_headers(head.headers);
+        self.learn(caller, head.status);
+        let content_type = text(&head.headers, header::CONTENT_TYPE).to_owned();
+        let body = match self.asked.verb {
+            Verb::Watch if head.status == StatusCode::OK => {
+                self.watched(caller, body, &content_type)
+            }
+            _ if *method == Method::GET => {
+                let seen = Head {
+                    status: head.status.as_u16(),
+                    content_type: &content_type,
+                    gzip: text(&head.headers, header::CONTENT_ENCODING) == "gzip",
+                };
+                let keeper = Keeper::new(&self.shared.cache, self.asked, caller.who, &seen);
+                Body::passed(body, keeper)
+            }
+            _ => Body::passed(body, None),
+        };
+        Response::from_parts(head, body)
+    }
+
+    /// What the status says about the caller.
+    fn learn(&self, caller: Caller, status: StatusCode) {
+        match status {
+            StatusCode::UNAUTHORIZED => self.shared.cache.borrow_mut().forget_all_of(&caller.who),
+            StatusCode::FORBIDDEN => {
+                if let Some(scope) = key::scope(self.asked) {
+                    self.shared.cache.borrow_mut().forget(&caller.who, &scope);
+                }
+            }
+            _ => self.shared.known.borrow_mut().accept(caller.who),
+        }
+    }
+
+    fn watched(&self, caller: Caller, body: ResponseBody, content_type: &str) -> Body {
+        let Some(encoding) = accept::encoding_of(content_type) else {
+            return Body::passed(body, None);
+        };
+        let follower = Follower::new(&self.shared.cache, self.asked, caller.who, encoding);
+        let watch_list = self.asked.options.send_initial_events;
+        let stop = self.shared.draining();
+        Body::script(Script::new(|pen| {
+            Relay::new(pen, encoding, follower, watch_list).run(body, stop)
+        }))
+    }
+
+    /// No answer came.
+    fn not_answered(&self, caller: Caller, error: SendError) -> Answer {
+        let refusal = match error {
+            SendError::Gateway(response) => {
+                return self.or_kept(caller, || {
+                    (From::Cloud, self.pass(caller, &Method::HEAD, *response))
+                });
+            }
+            SendError::Down(_) => {
+                return self.without_link(route::without_link(self.asked.verb), caller);
+            }
+            SendError::NotSent(_) => Refusal::NotSent,
+            SendError::Lost(_) if self.asked.verb.is_read() => Refusal::Offline,
+            SendError::Lost(_) => Refusal::OutcomeUnknown,
+            SendError::TlsRefused(_) => Refusal::UpstreamCertificate,
+            SendError::Client(_) => Refusal::BodyBroken,
+        };
+        log::debug!("no answer: {error}");
+        self.or_kept(caller, || (From::Hub, reply::refuse(refusal, "")))
+    }
+
+    /// From what is kept, if the request is a read and its answer is kept; else what `other` says.
+    fn or_kept(&self, caller: Caller, other: impl FnOnce() -> Answer) -> Answer {
+        let kept = match route::without_link(self.asked.verb) {
+            Plan::FromCache => self.from_cache(caller),
+            // Held only when the link is known to be down; a client that asks again gets its watch.
+            Plan::Hold if self.shared.upstream.link().is_down() => Some(self.hold(caller)),
+            _ => None,
+        };
+        kept.unwrap_or_else(other)
+    }
+
+    fn without_link(&self, plan: Plan, caller: Caller) -> Answer {
+        match plan {
+            Plan::FromCache => self.from_cache(caller).unwrap_or_else(|| {
+                (
+                    From::Hub,
+                    reply::refuse(Refusal::Offline, &self.shared.offline_since()),
+                )
+            }),
+            Plan::Hold => self.hold(caller),
+            _ => (
+                From::Hub,
+                reply::refuse(Refusal::OfflineWrite, &self.shared.offline_since()),
+            ),
+        }
+    }
+
+    fn from_cache(&self, caller: Caller) -> Option<Answer> {
+        let found = self
+            .shared
+            .cache
+            .borrow_mut()
+            .find(self.asked, caller.who, Instant::now())?;
+        let response = match found.what {
+            What::Object {
+                encoding,
+                type_meta,
+                stored,
+            } => {
+                let mut out = Vec::new();
+                object::write_single(encoding, &type_meta, &stored, &mut out);
+                reply::whole(200, accept::content_type(encoding), out)
+            }
+            What::Absent {
+                encoding,
+                body: Some(body),
+            } => reply::whole(404, accept::content_type(encoding), body.to_vec()),
+            What::Absent {
+                encoding,
+                body: None,
+            } => not_found(encoding, self.asked.resource()),
+            What::Document { content_type, body } => {
+                reply::whole(200, &content_type, body.to_vec())
+            }
+            What::List(list) => {
+                let content_type = accept::content_type(list.encoding);
+                let body = Body::script(Script::new(|pen| reply::list::write(pen, list)));
+                with_content_type(Response::new(body), content_type)
+            }
+        };
+        Some((From::Cache, aged(response, found.age)))
+    }
+
+    fn hold(&self, caller: Caller) -> Answer {
+        let found =
+            self.shared
+                .cache
+                .borrow_mut()
+                .find_list(self.asked, caller.who, Instant::now());
+        let known = self.shared.known.borrow().contains(&caller.who);
+        let encoding = found
+            .as_ref()
+            .map_or(self.asked.best().encoding, |(list, _)| list.encoding);
+        let kept = found.as_ref().map(|(list, _)| &*list.view.version);
+        let opening = route::opening(self.asked, kept, known);
+        let begin = match (opening, &found) {
+            (Opening::Replay { end_bookmark }, Some((list, _))) => Begin::Replay {
+                list: list.clone(),
+                end_bookmark,
+            },
+            (Opening::Expired, _) => Begin::Expired(encoding),
+            (Opening::Silent, _) => Begin::Nothing,
+            _ => {
+                return (
+                    From::Hub,
+                    reply::refuse(Refusal::Offline, &self.shared.offline_since()),
+                );
+            }
+        };
+        let lifetime = relay::lifetime(self.asked.options.timeout_secs, self.shared.random());
+        let spread = limits::HELD_SPREAD.mul_f64(self.shared.random() as f64 / u64::MAX as f64);
+        let upstream = Rc::clone(&self.shared.upstream);
+        let link_up = async move { upstream.link().became_up().await };
+        let stop = self.shared.draining();
+        let body = Body::script(Script::new(|pen| {
+            held::hold(pen, begin, lifetime, spread, link_up, stop)
+        }));
+        let response = with_content_type(Response::new(body), accept::watch_content_type(encoding));
+        match found {
+            Some((_, age)) => (From::Cache, aged(response, age)),
+            None => (From::Hub, response),
+        }
+    }
+
+    async fn up_as_upgrade(&self, caller: Caller, mut head: Parts, body: Incoming) -> Answer {
+        let client = head.extensions.remove::<OnUpgrade>();
+        head.headers = headers::upgrade_headers(std::mem::take(&mut head.headers));
+        let body = RequestBody::incoming(body);
+        let sent = self
+            .shared
+            .upstream
+            .upgrade(upstream_way(caller.way), &head, body)
+            .await;
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(error) => return self.not_answered(caller, error),
+        };
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let (mut head, body) = response.into_parts();
+            head.headers = headers::response_headers(head.headers);
+            self.learn(caller, head.status);
+            let body = ResponseBody::alone(body);
+            return (
+                From::Cloud,
+                Response::from_parts(head, Body::passed(body, None)),
+            );
+        }
+        let Some(client) = client else {
+            return (
+                From::Hub,
+                reply::refuse(Refusal::Malformed("this connection cannot be upgraded"), ""),
+            );
+        };
+        let server = hyper::upgrade::on(&mut response);
+        let upstream = Rc::clone(&self.shared.upstream);
+        let link_down = async move { upstream.link().became_down().await };
+        self.shared.spawn(tunnel::run(client, server, link_down));
+        let (mut head, _) = response.into_parts();
+        head.headers = headers::upgrade_response_headers(head.headers);
+        (From::Cloud, Response::from_parts(head, Body::whole("")))
+    }
+}
+
+fn upstream_way(way: Way) -> upstream::Way {
+    match way {
+        Way::Bearer => upstream::Way::Bearer,
+        Way::Anonymous => upstream::Way::Anonymous,
+        Way::Pair(at) => upstream::Way::Pair(at),
+    }
+}
+
+/// The 404 that the API server would give for an object that a complete list does not hold.
+fn not_found(encoding: Encoding, resource: Option<&Resource>) -> Response<Body> {
+    let (name, group, kind) = resource.map_or(("", "", ""), |r| {
+        (
+            r.name.as_deref().unwrap_or_default(),
+            r.group.as_str(),
+            r.resource.as_str(),
+        )
+    });
+    let qualified = resource.map(Resource::qualified).unwrap_or_default();
+    let status = StatusFields {
+        code: 404,
+        reason: "NotFound",
+        message: &format!("{qualified} \"{name}\" not found"),
+        details: Some(StatusDetails { name, group, kind }),
+    };
+    let mut out = Vec::new();
+    write_status(encoding, &status, &mut out);
+    reply::whole(404, accept::content_type(encoding), out)
+}
+
+fn with_content_type(mut response: Response<Body>, content_type: &'static str) -> Response<Body> {
+    let value = HeaderValue::from_static(content_type);
+    response.headers_mut().insert(header::CONTENT_TYPE, value);
+    response
+}
+
+/// Marks an answer from what is kept.
+fn aged(mut response: Response<Body>, age: Duration) -> Response<Body> {
+    if let Ok(value) = HeaderValue::from_str(&format!("age={}", age.as_secs())) {
+        response.headers_mut().insert("edge-hub-cache", value);
+    }
+    let no_cache = HeaderValue::from_static("no-cache, private");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_cache);
+    response
+}
+
+fn text(headers: &http::HeaderMap, name: header::HeaderName) -> &str {
+    headers
+        .get(name)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default()
+}

@@ -1,0 +1,33 @@
+//! One JSON object: the scanner takes what serde_json takes and nothing else, and what is written is what came.
+#![no_main]
+
+use edge_hub::object::{Encoding, Malformed, canonical, open_single, read_meta, write_single};
+use libfuzzer_sys::fuzz_target;
+use serde::de::IgnoredAny;
+
+fuzz_target!(|data: &[u8]| {
+    let ours = read_meta(Encoding::Json, data);
+    let theirs = serde_json::from_slice::<IgnoredAny>(data);
+    match (&ours, &theirs) {
+        (Ok(_), Err(e)) => panic!("taken, but {e}"),
+        (Err(Malformed::Syntax | Malformed::Truncated), Ok(_)) => panic!("refused"),
+        _ => {}
+    }
+    if let (Ok((_, meta)), Ok(value)) = (&ours, serde_json::from_slice::<serde_json::Value>(data)) {
+        // serde_json replaces repeated metadata where Go and we merge it: what it shows is the least there is.
+        if let Some(name) = value
+            .pointer("/metadata/name")
+            .and_then(|name| name.as_str())
+        {
+            assert_eq!(meta.name, name);
+        }
+    }
+    if let Ok((type_meta, bare)) = open_single(Encoding::Json, data) {
+        let stored = canonical(Encoding::Json, &type_meta, bare);
+        assert_eq!(canonical(Encoding::Json, &type_meta, &stored), stored);
+        let mut out = Vec::new();
+        write_single(Encoding::Json, &type_meta, &stored, &mut out);
+        assert_eq!(out.strip_suffix(b"\n"), Some(bare));
+        assert_eq!(open_single(Encoding::Json, &out), Ok((type_meta, bare)));
+    }
+});
