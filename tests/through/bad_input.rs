@@ -1,5 +1,7 @@
 //! What no client would send: refused in words, and never at the others' expense.
 
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::door::{Door, SOON};
@@ -28,7 +30,10 @@ const REQUESTS: [(&str, &[u16]); 9] = [
     ("GET /a\u{1}pi HTTP/1.1\r\nhost: h\r\n\r\n", &[400]),
     ("NONSENSE\r\n\r\n", &[400]),
     ("GET /api HTTP/3.0\r\nhost: h\r\n\r\n", &[400, 505]),
-    ("CONNECT h:1 HTTP/1.1\r\nhost: h:1\r\n\r\n", &[400, 405]),
+    (
+        "CONNECT h:1 HTTP/1.1\r\nhost: h:1\r\nconnection: close\r\n\r\n",
+        &[400, 405],
+    ),
 ];
 
 fn status(reply: &[u8]) -> Option<u16> {
@@ -45,8 +50,8 @@ fn requests_that_should_not_be() {
     });
     for (request, want) in REQUESTS {
         let request = format!("{request}GET /smuggled HTTP/1.1\r\nhost: h\r\n\r\n");
-        let reply =
-            raw(&door.client(), "http/1.1", request.as_bytes(), SOON).expect("the connection ends");
+        let reply = raw(&door.client(), "http/1.1", request.as_bytes(), SOON)
+            .unwrap_or_else(|| panic!("{request:?} stays open"));
         let got = status(&reply);
         assert!(
             got.is_none_or(|got| want.contains(&got)),
@@ -56,8 +61,8 @@ fn requests_that_should_not_be() {
         assert!(!door.hub.log().contains("/smuggled"), "{request:?}");
     }
     let long = format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "a".repeat(200_000));
-    let reply =
-        raw(&door.client(), "http/1.1", long.as_bytes(), SOON).expect("the connection ends");
+    let reply = raw(&door.client(), "http/1.1", long.as_bytes(), SOON)
+        .unwrap_or_else(|| panic!("it stays open"));
     assert!(
         status(&reply).is_none_or(|got| got == 414 || got == 431),
         "{}",
@@ -67,8 +72,8 @@ fn requests_that_should_not_be() {
         "GET /api HTTP/1.1\r\nhost: h\r\nx: {}\r\n\r\n",
         "a".repeat(200_000)
     );
-    let reply =
-        raw(&door.client(), "http/1.1", wide.as_bytes(), SOON).expect("the connection ends");
+    let reply = raw(&door.client(), "http/1.1", wide.as_bytes(), SOON)
+        .unwrap_or_else(|| panic!("it stays open"));
     assert!(
         status(&reply).is_none_or(|got| got == 431),
         "{}",
@@ -78,16 +83,17 @@ fn requests_that_should_not_be() {
 }
 
 #[test]
-fn who_says_nothing_is_left() {
+fn who_does_not_finish_a_head_is_left() {
     let door = Door::with(Cluster::shared(), "b-slow", |setup| {
         setup.set("header_timeout_ms", 1_000)
     });
-    for begun in ["", "GET /api HTTP/1.1\r\nhost: h\r\nx: "] {
+    for begun in ["GET", "GET /api HTTP/1.1\r\nhost: h\r\nx: "] {
         let start = Instant::now();
-        let reply =
-            raw(&door.client(), "http/1.1", begun.as_bytes(), SOON).expect("the connection ends");
+        let reply = raw(&door.client(), "http/1.1", begun.as_bytes(), SOON)
+            .unwrap_or_else(|| panic!("{begun:?} stays open"));
+        let got = status(&reply);
         assert!(
-            status(&reply).is_none_or(|got| got == 408),
+            got.is_none_or(|got| got == 408),
             "{}",
             String::from_utf8_lossy(&reply)
         );
@@ -97,6 +103,17 @@ fn who_says_nothing_is_left() {
             start.elapsed()
         );
     }
+    // One who does not even begin the handshake.
+    let mut stream = TcpStream::connect(door.hub.address()).expect("the hub accepts");
+    stream.set_read_timeout(Some(SOON)).expect("a timeout");
+    let end = stream.read(&mut [0; 16]);
+    assert!(
+        matches!(&end, Ok(0))
+            || end
+                .as_ref()
+                .is_err_and(|error| error.kind() == ErrorKind::ConnectionReset),
+        "{end:?}"
+    );
 }
 
 /// The start of an HTTP/2 connection.
