@@ -120,7 +120,7 @@ fn the_same_commands_when_cut() {
     );
     let object = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"new"}}"#;
     for words in [
-        &["create", "-f", "-"][..],
+        &["create", "--validate=false", "-f", "-"][..],
         &["apply", "--validate=false", "-f", "-"],
     ] {
         let mut all = vec!["-n", "k-cut"];
