@@ -226,7 +226,10 @@ impl Exchange<'_> {
     /// What the status says about the caller.
     fn learn(&self, caller: Caller, status: StatusCode) {
         match status {
-            StatusCode::UNAUTHORIZED => self.shared.cache.borrow_mut().forget_all_of(&caller.who),
+            StatusCode::UNAUTHORIZED => {
+                self.shared.known.borrow_mut().refuse(&caller.who);
+                self.shared.cache.borrow_mut().forget_all_of(&caller.who);
+            }
             StatusCode::FORBIDDEN => {
                 if let Some(scope) = key::scope(self.asked) {
                     self.shared.cache.borrow_mut().forget(&caller.who, &scope);
