@@ -141,18 +141,29 @@ fn bytes32(digest: digest::Digest) -> [u8; 32] {
 /// Bounded: the oldest makes room.
 #[derive(Default)]
 pub struct Known {
-    ring: heapless::HistoryBuf<Who, { limits::KNOWN_IDENTITIES_MAX }>,
+    /// The oldest first.
+    accepted: heapless::Vec<Who, { limits::KNOWN_IDENTITIES_MAX }>,
 }
 
 impl Known {
+    /// The API server has answered it with anything but 401.
     pub fn accept(&mut self, who: Who) {
-        if !self.contains(&who) {
-            self.ring.write(who);
+        if self.contains(&who) {
+            return;
         }
+        if self.accepted.is_full() {
+            self.accepted.remove(0);
+        }
+        let _ = self.accepted.push(who);
+    }
+
+    /// The API server has answered it with 401.
+    pub fn refuse(&mut self, who: &Who) {
+        self.accepted.retain(|known| known != who);
     }
 
     pub fn contains(&self, who: &Who) -> bool {
-        self.ring.as_slice().contains(who)
+        self.accepted.contains(who)
     }
 }
 

@@ -214,7 +214,11 @@ impl Cache {
             })
             .filter_map(|(key, entry)| match &key.scope {
                 Scope::Document(d) if d.path_and_query == path_and_query => {
-                    let rank = takes_document(&asked.accept, &d.content_type)?;
+                    // Asked in the same words, the server would answer the same.
+                    let rank = match asked.accept == d.accept {
+                        true => 0,
+                        false => 1 + takes_document(&asked.accept, &d.content_type)?,
+                    };
                     Some((rank, d.content_type.clone(), entry.age(now), entry.id))
                 }
                 _ => None,

@@ -8,9 +8,10 @@ use crate::access::Who;
 use crate::limits;
 use crate::object::gunzip::Gunzip;
 use crate::object::list::ListScanner;
-use crate::object::{self, Malformed};
+use crate::object::{self, Encoding, Malformed};
+use crate::request::accept::encoding_of;
 use crate::request::agent::Class;
-use crate::request::{Asked, Form};
+use crate::request::{Asked, Form, Verb};
 use crate::store::ram::Fill;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -62,10 +63,14 @@ impl Keeper {
         who: Who,
         head: &Head<'_>,
     ) -> Option<Keeper> {
-        let scope =
-            super::key::scope(asked).filter(|_| asked.verb != crate::request::Verb::Watch)?;
+        let scope = super::key::scope(asked).filter(|_| asked.verb != Verb::Watch)?;
         let class = cache.borrow().class(&asked.agent)?;
-        let encoding = crate::request::accept::encoding_of(head.content_type)?;
+        let encoding = match (&scope, encoding_of(head.content_type)) {
+            (_, Some(encoding)) => encoding,
+            // A document is kept as the bytes that it is.
+            (Scope::Document(_), None) => Encoding::Json,
+            _ => return None,
+        };
         let mut key = Key {
             agent: asked.agent.clone(),
             who,

@@ -28,7 +28,9 @@ pub enum Scope {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Document {
     pub path_and_query: String,
-    /// As the API server named it: one path has several documents. Empty in a scope made from a request alone.
+    /// What was asked for: one path has several documents.
+    pub accept: String,
+    /// As the API server named it. Empty in a scope made from a request alone.
     pub content_type: String,
 }
 
@@ -66,6 +68,7 @@ pub fn scope(asked: &Asked) -> Option<Scope> {
         Target::Other => is_discovery(&asked.path_and_query).then(|| {
             Scope::Document(Document {
                 path_and_query: asked.path_and_query.clone(),
+                accept: asked.accept.clone(),
                 content_type: String::new(),
             })
         }),

@@ -10,8 +10,8 @@ pub mod watched;
 use crate::access::Who;
 use crate::limits;
 use crate::object;
-use crate::request::Form;
 use crate::request::agent::{Agents, Class};
+use crate::request::{Form, Resource};
 use crate::store::ram::{Fill, Ram};
 use crate::store::{CollectionId, NotKept, Totals, View};
 use key::{Key, Scope};
@@ -167,6 +167,29 @@ impl Cache {
             .table
             .keys()
             .filter(|k| k.who == *who)
+            .cloned()
+            .collect();
+        for key in gone {
+            self.remove(&key);
+        }
+    }
+
+    /// Something was written at this path: what single answers told about it is no longer true, for anybody. Lists
+    /// stay: they are what was true at their version.
+    pub fn written(&mut self, resource: &Resource) {
+        let touched = |one: &key::One| {
+            one.group == resource.group
+                && one.resource == resource.resource
+                && resource
+                    .namespace
+                    .as_ref()
+                    .is_none_or(|n| one.namespace == *n || one.namespace.is_empty())
+                && resource.name.as_ref().is_none_or(|n| one.name == *n)
+        };
+        let gone: Vec<Key> = self
+            .table
+            .keys()
+            .filter(|k| matches!(&k.scope, Scope::One(one) if touched(one)))
             .cloned()
             .collect();
         for key in gone {

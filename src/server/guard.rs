@@ -288,6 +288,10 @@ fn check(head: &[u8]) -> Result<State, Refusal> {
         }
         Err(_) => return Err(Refusal::Malformed("the request line cannot be read")),
     }
+    // After a CONNECT what follows would no longer be HTTP.
+    if matches!(request.method, Some("CONNECT" | "TRACE")) {
+        return Err(Refusal::Method);
+    }
     let target = request.path.unwrap_or_default();
     if target.len() > limits::TARGET_BYTES_MAX {
         return Err(Refusal::TargetTooLong);
@@ -423,6 +427,7 @@ mod tests {
         }
         refused("", "GET / HTTP/1.1\r\n\r\n", 400);
         refused("", "GET / HTTP/9.9\r\nHost: h\r\n\r\n", 400);
+        refused("", "CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n", 405);
         refused("", "GET /%00refused HTTP/1.1\r\nHost: h\r\n\r\n", 400);
         refused("", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400);
         refused(

@@ -51,8 +51,9 @@ impl<T> Guarded<T> {
             refusal,
             ready: Vec::new(),
             taken: 0,
-            deadline: Box::pin(sleep_until(Instant::now())),
-            running: false,
+            // The first head is waited for no longer than any: who says nothing is let go.
+            deadline: Box::pin(sleep_until(Instant::now() + head_timeout)),
+            running: true,
             head_timeout,
             discarded: 0,
         }
@@ -125,6 +126,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
             self.running = false;
             if self.guard.in_body() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            if !self.guard.in_head() {
+                return Poll::Ready(Ok(()));
             }
             let mut out = std::mem::take(&mut self.ready);
             self.guard.head_timed_out(&mut out);

@@ -10,6 +10,7 @@ use crate::cache::answer::What;
 use crate::cache::keep::{Head, Keeper};
 use crate::cache::key;
 use crate::cache::watched::Follower;
+use crate::health::{LinkState, Reason};
 use crate::hub::Shared;
 use crate::limits;
 use crate::object::status::{StatusDetails, StatusFields, write_status};
@@ -129,6 +130,34 @@ impl Exchange<'_> {
         }
     }
 
+    /// The connections that the request goes up on. A token that was never accepted goes with the anonymous ones: the
+    /// API server ends the whole connection of one that it does not know (kubernetes-api.md 6).
+    fn way(&self, caller: Caller) -> upstream::Way {
+        match caller.way {
+            Way::Pair(at) => upstream::Way::Pair(at),
+            Way::Bearer if self.shared.known.borrow().contains(&caller.who) => {
+                upstream::Way::Bearer
+            }
+            Way::Bearer | Way::Anonymous => upstream::Way::Anonymous,
+        }
+    }
+
+    /// Why nothing can be asked upstream.
+    fn offline(&self, write: bool) -> Answer {
+        let refusal = match self.shared.upstream.link().state() {
+            LinkState::Down {
+                reason: Reason::Tls(_),
+                ..
+            } => Refusal::UpstreamCertificate,
+            _ if write => Refusal::OfflineWrite,
+            _ => Refusal::Offline,
+        };
+        (
+            From::Hub,
+            reply::refuse(refusal, &self.shared.offline_since()),
+        )
+    }
+
     /// To the API server; a read that finds no way there is answered from what is kept.
     async fn up(&self, caller: Caller, mut head: Parts, body: Incoming) -> Answer {
         head.headers = headers::request_headers(std::mem::take(&mut head.headers));
@@ -137,10 +166,7 @@ impl Exchange<'_> {
             head.headers.remove(header::ACCEPT_ENCODING);
         }
         let body = RequestBody::incoming(body);
-        let send = self
-            .shared
-            .upstream
-            .send(upstream_way(caller.way), &head, body);
+        let send = self.shared.upstream.send(self.way(caller), &head, body);
         let sent = match self.patience() {
             Some(patience) => timeout(patience, send).await,
             None => Ok(send.await),
@@ -200,13 +226,22 @@ impl Exchange<'_> {
     /// What the status says about the caller.
     fn learn(&self, caller: Caller, status: StatusCode) {
         match status {
-            StatusCode::UNAUTHORIZED => self.shared.cache.borrow_mut().forget_all_of(&caller.who),
+            StatusCode::UNAUTHORIZED => {
+                self.shared.known.borrow_mut().refuse(&caller.who);
+                self.shared.cache.borrow_mut().forget_all_of(&caller.who);
+            }
             StatusCode::FORBIDDEN => {
                 if let Some(scope) = key::scope(self.asked) {
                     self.shared.cache.borrow_mut().forget(&caller.who, &scope);
                 }
             }
             _ => self.shared.known.borrow_mut().accept(caller.who),
+        }
+        if let Some(resource) = self.asked.resource()
+            && !self.asked.verb.is_read()
+            && status.is_success()
+        {
+            self.shared.cache.borrow_mut().written(resource);
         }
     }
 
@@ -256,17 +291,11 @@ impl Exchange<'_> {
 
     fn without_link(&self, plan: Plan, caller: Caller) -> Answer {
         match plan {
-            Plan::FromCache => self.from_cache(caller).unwrap_or_else(|| {
-                (
-                    From::Hub,
-                    reply::refuse(Refusal::Offline, &self.shared.offline_since()),
-                )
-            }),
+            Plan::FromCache => self
+                .from_cache(caller)
+                .unwrap_or_else(|| self.offline(false)),
             Plan::Hold => self.hold(caller),
-            _ => (
-                From::Hub,
-                reply::refuse(Refusal::OfflineWrite, &self.shared.offline_since()),
-            ),
+            _ => self.offline(true),
         }
     }
 
@@ -325,12 +354,7 @@ impl Exchange<'_> {
             },
             (Opening::Expired, _) => Begin::Expired(encoding),
             (Opening::Silent, _) => Begin::Nothing,
-            _ => {
-                return (
-                    From::Hub,
-                    reply::refuse(Refusal::Offline, &self.shared.offline_since()),
-                );
-            }
+            _ => return self.offline(false),
         };
         let lifetime = relay::lifetime(self.asked.options.timeout_secs, self.shared.random());
         let spread = limits::HELD_SPREAD.mul_f64(self.shared.random() as f64 / u64::MAX as f64);
@@ -354,7 +378,7 @@ impl Exchange<'_> {
         let sent = self
             .shared
             .upstream
-            .upgrade(upstream_way(caller.way), &head, body)
+            .upgrade(self.way(caller), &head, body)
             .await;
         let mut response = match sent {
             Ok(response) => response,
@@ -383,14 +407,6 @@ impl Exchange<'_> {
         let (mut head, _) = response.into_parts();
         head.headers = headers::upgrade_response_headers(head.headers);
         (From::Cloud, Response::from_parts(head, Body::whole("")))
-    }
-}
-
-fn upstream_way(way: Way) -> upstream::Way {
-    match way {
-        Way::Bearer => upstream::Way::Bearer,
-        Way::Anonymous => upstream::Way::Anonymous,
-        Way::Pair(at) => upstream::Way::Pair(at),
     }
 }
 

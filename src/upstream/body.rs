@@ -313,7 +313,11 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            ResponseBody::H2(body) => body.ended,
+            // HTTP/1.1 clients are not asked for more than Content-Length says, and often the mark of the end
+            // comes after it.
+            ResponseBody::H2(body) => {
+                body.ended || body.left == Some(0) || body.stream.is_end_stream()
+            }
             ResponseBody::H1(body) => body.body.is_end_stream(),
         }
     }

@@ -11,6 +11,11 @@ use crate::support::http::{Call, JSON, PROTOBUF, PROTOBUF_WATCH, Piece, many};
 use crate::support::program::Program;
 use crate::support::until;
 
+fn same_but_for_digits(a: &str, b: &str) -> bool {
+    let rest = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
+    rest(a) == rest(b)
+}
+
 #[test]
 fn answers_are_the_api_servers_own() {
     let door = Door::new("t-same");
@@ -54,7 +59,15 @@ fn answers_are_the_api_servers_own() {
                     direct.header("content-type"),
                     "{path} {accept}"
                 );
-                assert_eq!(through.text(), direct.text(), "{path} {accept}");
+                // A table says how old each object is, in seconds.
+                let ages = accept.contains("as=Table") && through.text() != direct.text();
+                assert!(
+                    ages && same_but_for_digits(&through.text(), &direct.text())
+                        || through.text() == direct.text(),
+                    "{path} {accept}: {} {}",
+                    through.text(),
+                    direct.text()
+                );
                 assert_eq!(
                     through.header("edge-hub-cache"),
                     "",
