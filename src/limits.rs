@@ -88,6 +88,8 @@ pub const WATCH_SECS_MAX: u64 = 86_400;
 
 /// Connections that may wait in the kernel's queue of one listener.
 pub const LISTEN_BACKLOG: u32 = 128;
+/// How long a new connection waits for a place when all are taken; then it is refused.
+pub const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 /// Bytes read from a client at one time.
 pub const READ_BYTES: usize = 4 * 1024;
 /// Bytes of a refused request that are read and dropped before the connection is left to itself.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::door::{Door, SOON};
 use crate::support::cluster::Cluster;
-use crate::support::http::raw;
+use crate::support::http::{Call, raw};
+use crate::support::throughout;
 
 /// A request that should not be, and the statuses it may get; none: the connection ends without a word.
 const REQUESTS: [(&str, &[u16]); 9] = [
@@ -181,4 +182,58 @@ fn what_is_not_tls_is_not_served() {
         "{reply:?}"
     );
     door.client().get(&door.maps("")).expect(200);
+}
+
+/// The fewest that can be configured.
+const PLACES: u64 = 8;
+
+#[test]
+fn more_connections_than_there_are_places_wait_and_are_refused() {
+    let door = Door::with(Cluster::shared(), "b-many", |setup| {
+        setup.set("connections_max", PLACES)
+    });
+    let client = door.client();
+    let mut held: Vec<_> = (0..PLACES)
+        .map(|_| client.connect().expect("a place"))
+        .collect();
+    for connection in &mut held {
+        let reply = connection.send(Call::get(&door.maps(""))).expect("a reply");
+        reply.whole().expect("a body").expect(200);
+    }
+    // One that waits gets the place of one that leaves.
+    let waiting = std::thread::spawn({
+        let (client, path) = (client.clone(), door.maps(""));
+        move || client.get(&path).expect(200)
+    });
+    throughout("it waits", Duration::from_secs(1), || {
+        !waiting.is_finished()
+    });
+    held.pop();
+    waiting.join().expect("it was served");
+    held.push(client.connect().expect("its place again"));
+    // One that waits in vain is refused, and then the next ones at once.
+    let start = Instant::now();
+    assert!(client.connect().is_err());
+    assert!(
+        start.elapsed() > Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+    let start = Instant::now();
+    assert!(client.connect().is_err());
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(door.hub.metric("edge_hub_connections_refused_total") >= 2.0);
+    // Nobody who had a place lost it, and there are places again.
+    held[0]
+        .send(Call::get(&door.maps("")))
+        .expect("a reply")
+        .whole()
+        .expect("a body")
+        .expect(200);
+    held.clear();
+    client.get(&door.maps("")).expect(200);
 }
