@@ -6,7 +6,7 @@ use crate::cache::Cache;
 use crate::certs::hub_ca::{self, HubCa};
 use crate::certs::papers::Papers;
 use crate::cli::logging;
-use crate::config::{AgentRule, Config, Mode, needs_restart};
+use crate::config::{AgentRule, Config, needs_restart};
 use crate::error::Failure;
 use crate::health::LinkState;
 use crate::limits;
@@ -15,7 +15,7 @@ use crate::server::{accept, connection};
 use crate::sys::address::AddressGuard;
 use crate::sys::clock::{self, Clock};
 use crate::sys::rlimit;
-use crate::upstream::{Order, ServerUrl, Settings, Upstream};
+use crate::upstream::{Settings, Upstream};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ServerConfig;
 use std::cell::{Cell, RefCell};
@@ -163,7 +163,7 @@ fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     let server_config = papers.server_config(&clock).map_err(|e| failed(&e))?;
     let tls = papers.upstream_tls(&clock).map_err(|e| failed(&e))?;
     Ok(Rc::new(Shared {
-        upstream: Upstream::new(settings(&config, tls)?),
+        upstream: Upstream::new(settings(&config, tls)),
         cache: Rc::new(RefCell::new(Cache::new(
             config.cache_bytes_max,
             agents(&config),
@@ -186,24 +186,15 @@ fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     }))
 }
 
-fn settings(config: &Config, tls: crate::upstream::TlsFor) -> Result<Settings, Failure> {
-    let servers: Result<Vec<ServerUrl>, String> = config
-        .servers
-        .iter()
-        .map(|url| ServerUrl::parse(&url.to_string()))
-        .collect();
-    let order = match config.mode {
-        Mode::Priority => Order::Priority,
-        Mode::RoundRobin => Order::RoundRobin,
-    };
-    Ok(Settings {
+fn settings(config: &Config, tls: crate::upstream::TlsFor) -> Settings {
+    Settings {
         ping_after: config.ping_after,
         ping_wait: config.ping_wait,
         connect_timeout: config.connect_timeout,
         probe_min: config.probe_min,
         probe_max: config.probe_max,
-        ..Settings::new(servers.map_err(Failure::failed)?, order, tls)
-    })
+        ..Settings::new(config.servers.clone(), config.mode, tls)
+    }
 }
 
 fn agents(config: &Config) -> Agents {

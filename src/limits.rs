@@ -238,8 +238,6 @@ pub const LINK_LOG_WINDOW_SECS: u64 = 60;
 
 // ---- upstream
 
-/// Length of a server's URL, in bytes: a DNS name has at most 253.
-pub const SERVER_URL_BYTES_MAX: usize = 300;
 /// Addresses of one name that are tried: beyond, the connect deadline has long passed.
 pub const SERVER_ADDRESSES_MAX: usize = 16;
 /// Milliseconds before the next address of a name is tried beside the former (RFC 8305 recommends 250).
