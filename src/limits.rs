@@ -261,8 +261,8 @@ pub const UPSTREAM_HEADER_TABLE_BYTES: u32 = 2 * 1024;
 pub const RESET_STREAMS_MAX: usize = 128;
 /// HTTP/2 connections per server and way: 16 x 100 streams is more than the door lets in; then requests wait.
 pub const H2_CONNECTIONS_PER_POOL_MAX: usize = 16;
-/// HTTP/1.1 connections per server: each costs some 43 KiB; then requests wait.
-pub const H1_CONNECTIONS_PER_SERVER_MAX: usize = 128;
+/// HTTP/1.1 connections per server and way: each costs some 43 KiB; then requests wait.
+pub const H1_CONNECTIONS_PER_POOL_MAX: usize = 128;
 /// Idle HTTP/1.1 connections kept per server and way: what a burst of lists of one node needs.
 pub const H1_IDLE_PER_POOL_MAX: usize = 8;
 /// Seconds after which an idle HTTP/1.1 connection is not used again: less than what servers and NATs allow.
@@ -277,6 +277,8 @@ pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
 pub const REPLAY_BYTES_TOTAL_MAX: usize = 1024 * 1024;
 /// Times that one request is sent to one server, all refusals included: Go's client tries as often.
 pub const ATTEMPTS_MAX: u32 = 6;
+/// Of them, those that were refused over HTTP/2 before the request goes by HTTP/1.1.
+pub const HTTP2_REFUSALS_MAX: u32 = 3;
 /// TCP keepalive towards the API server, in seconds: idle before the first probe, then between two.
 pub const UPSTREAM_KEEPALIVE_IDLE_SECS: u32 = 10;
 /// See [`UPSTREAM_KEEPALIVE_IDLE_SECS`].

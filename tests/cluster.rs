@@ -9,6 +9,8 @@ mod bad_input;
 mod door;
 #[path = "through/informers.rs"]
 mod informers;
+#[path = "through/kube_rs.rs"]
+mod kube_rs;
 #[path = "through/kubectl.rs"]
 mod kubectl;
 #[path = "through/large.rs"]

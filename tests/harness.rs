@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::json;
-use support::cluster::{Cluster, Release, Setup, programs};
+use support::cluster::{Cluster, Release, Setup, clients, programs};
 use support::http::{Call, Client, JSON, PROTOBUF, PROTOBUF_WATCH, Piece};
 use support::kubeconfig::User;
 use support::program::Program;
@@ -170,6 +170,28 @@ fn harness_informer_with_watch_list_on_and_off() {
                 "list"
             }
         );
+    }
+}
+
+#[test]
+fn harness_kube_rs_with_streaming_and_paged_lists() {
+    let cluster = Cluster::shared();
+    cluster.namespace("h-kube-rs");
+    cluster.config_map("h-kube-rs", "one", "key", "value");
+    let config = cluster.file("admin.kubeconfig").display().to_string();
+    for how in ["streaming", "paged"] {
+        let watcher = Program::start(
+            &clients().join("kube-rs-watcher"),
+            &[&config, "h-kube-rs", how],
+        );
+        watcher.line("the first object", SOON, |line| {
+            line.contains("init-apply") && line.contains(r#""one""#)
+        });
+        watcher.line("the first state", SOON, |line| line.contains("init-done"));
+        cluster.config_map("h-kube-rs", how, "key", "value");
+        watcher.line("the new object", SOON, |line| {
+            line.contains(r#""apply""#) && line.contains(how)
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 //! Bodies on their way: the client's going up in pieces, the server's coming down as it is taken.
 
+use super::error::plain;
 use super::http1::GiveBack;
 use super::http2::Ticket;
 use crate::limits::{REPLAY_BYTES_MAX, REPLAY_BYTES_TOTAL_MAX, UPSTREAM_FRAME_BYTES_MAX};
@@ -350,7 +351,7 @@ impl H2Body {
             {
                 self.end(None)
             }
-            Some(Err(error)) => self.end(Some(BodyError::Broken(error.to_string()))),
+            Some(Err(error)) => self.end(Some(BodyError::Broken(plain(error.to_string())))),
             None => self.end(None),
         }
     }
@@ -424,7 +425,7 @@ impl Drop for AbortOnDrop {
 /// hyper's error with its cause, which its own text leaves out.
 pub(crate) fn told(error: &hyper::Error) -> String {
     match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
+        Some(cause) => plain(format!("{error}: {cause}")),
         None => error.to_string(),
     }
 }

@@ -1,11 +1,12 @@
 //! From a server's URL to a TLS connection: names, addresses, deadlines, and what their failures mean.
 
+use super::Way;
 use super::error::ConnectError;
 use super::io::{Heard, Watched};
 use crate::config::{Host, ServerUrl};
 use crate::health::Reason;
 use crate::limits::{
-    CONNECT_STAGGER_MILLIS, SERVER_ADDRESSES_MAX, UPSTREAM_KEEPALIVE_IDLE_SECS,
+    CONNECT_STAGGER_MILLIS, HTTP2_REFUSALS_MAX, SERVER_ADDRESSES_MAX, UPSTREAM_KEEPALIVE_IDLE_SECS,
     UPSTREAM_KEEPALIVE_INTERVAL_SECS, UPSTREAM_TLS_BUFFER_BYTES, UPSTREAM_USER_TIMEOUT_MILLIS,
 };
 use crate::sys::tcp::notice_death;
@@ -30,12 +31,25 @@ pub(crate) struct Connected {
 }
 
 /// Which protocols are offered.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Offer {
     /// HTTP/2, and HTTP/1.1 for servers that have nothing better.
     Both,
     /// HTTP/1.1 only: for upgrades, which cannot ride HTTP/2 here, and for probes.
     Http1,
+}
+
+impl Offer {
+    /// An API server ends an HTTP/2 connection after each request of somebody whom it does not recognise, and with it
+    /// all others on it; HTTP/1.1 connections it leaves alone. So anonymous requests go by HTTP/1.1, and others too
+    /// once they were caught in that too often.
+    pub(crate) fn to(way: Way, refused: u32) -> Offer {
+        if way == Way::Anonymous || refused >= HTTP2_REFUSALS_MAX {
+            Offer::Http1
+        } else {
+            Offer::Both
+        }
+    }
 }
 
 /// Connects, all within `deadline`.

@@ -100,3 +100,11 @@ impl From<ConnectError> for SendError {
         }
     }
 }
+
+/// A library's words without the advice that rustls adds for programmers.
+pub(crate) fn plain(text: String) -> String {
+    match text.split_once(": https://docs.rs/") {
+        Some((text, _)) => text.to_string(),
+        None => text,
+    }
+}

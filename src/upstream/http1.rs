@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
@@ -25,13 +25,16 @@ pub(crate) struct H1Conn {
 
 /// The idle connections of one pool, oldest first.
 #[derive(Default)]
-pub(crate) struct Idle(RefCell<VecDeque<(Instant, H1Conn)>>);
+pub(crate) struct Idle {
+    conns: RefCell<VecDeque<(Instant, H1Conn)>>,
+    given: Notify,
+}
 
 impl Idle {
     /// The newest one that still works.
     pub(crate) fn take(&self) -> Option<H1Conn> {
         self.prune();
-        std::iter::from_fn(|| self.0.borrow_mut().pop_back())
+        std::iter::from_fn(|| self.conns.borrow_mut().pop_back())
             .map(|(_, conn)| conn)
             .find(|conn| !conn.sender.is_closed())
     }
@@ -40,25 +43,31 @@ impl Idle {
     pub(crate) fn prune(&self) {
         let now = Instant::now();
         let most = Duration::from_secs(H1_IDLE_SECS_MAX);
-        self.0
+        self.conns
             .borrow_mut()
             .retain(|(since, conn)| now - *since < most && !conn.sender.is_closed());
     }
 
     pub(crate) fn clear(&self) {
-        self.0.borrow_mut().clear();
+        self.conns.borrow_mut().clear();
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.conns.borrow().len()
+    }
+
+    /// Returns when a connection was given back.
+    pub(crate) async fn given(&self) {
+        self.given.notified().await;
     }
 
     fn put(&self, conn: H1Conn) {
-        let mut idle = self.0.borrow_mut();
+        let mut idle = self.conns.borrow_mut();
         if idle.len() >= H1_IDLE_PER_POOL_MAX {
             idle.pop_front();
         }
         idle.push_back((Instant::now(), conn));
+        self.given.notify_one();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::body::{AbortOnDrop, H2Body, ResponseBody, Upload, Uploaded};
 use super::connect::{Connected, io_failure};
-use super::error::ConnectError;
+use super::error::{ConnectError, plain};
 use super::io::{Heard, Watched};
 use crate::health::Reason;
 use crate::limits::{
@@ -157,7 +157,7 @@ impl H2Conn {
     }
 
     fn failure(&self, error: &h2::Error) -> Failure {
-        let text = error.to_string();
+        let text = plain(error.to_string());
         let remote = error.is_remote();
         if error.is_go_away() && remote {
             // h2 gives a server's GOAWAY only to streams above its last id, and to those that were never opened.
@@ -314,10 +314,10 @@ pub(crate) async fn drive(
     let ended = poll_fn(|cx| {
         if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(match end {
-                Ok(()) if vitals.is_leaving() || vitals.streams() == 0 => Ended::Agreed,
-                Ok(()) => Ended::Broken("closed by the server".into()),
+                // GOAWAY, or an orderly end of TLS. What was under way is told by itself; the next request reconnects.
+                Ok(()) => Ended::Agreed,
                 Err(_) if vitals.is_leaving() && vitals.streams() == 0 => Ended::Agreed,
-                Err(error) => Ended::Broken(error.to_string()),
+                Err(error) => Ended::Broken(plain(error.to_string())),
             });
         }
         if asked.is_some() && pings.poll_pong(cx).is_ready() {

@@ -21,7 +21,7 @@ use crate::config::{Mode, ServerUrl};
 use crate::health::{Link, ServerState};
 use crate::limits::UPGRADES_MAX;
 use body::ReplayBytes;
-use pool::{Patience, Server, Tasks};
+use pool::{Means, Patience, Server, Tasks};
 use rustls::ClientConfig;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -36,7 +36,8 @@ use tokio::time::sleep;
 pub enum Way {
     /// No client certificate; the request carries a token.
     Bearer,
-    /// No client certificate and no token. Apart from tokens, because the API server ends such connections.
+    /// No client certificate, and no token that an API server is known to accept. Over HTTP/1.1, because an API server
+    /// ends an HTTP/2 connection after each request that it does not recognise, and with it all others on it.
     Anonymous,
     /// The key pair of the identity with this index.
     Pair(u16),
@@ -111,9 +112,7 @@ pub struct Upstream {
     settings: Settings,
     link: Rc<Link>,
     servers: Vec<Rc<Server>>,
-    tls: Tls,
-    patience: Patience,
-    tasks: Tasks,
+    means: Means,
     replay: ReplayBytes,
     upgrades: Arc<Semaphore>,
     turn: Cell<usize>,
@@ -131,12 +130,14 @@ impl Upstream {
         };
         Rc::new(Upstream {
             servers: servers.map(server).collect(),
-            tls: Tls(RefCell::new(settings.tls.clone())),
-            patience: Patience {
-                connect: settings.connect_timeout,
-                pulse,
+            means: Means {
+                tls: Tls(RefCell::new(settings.tls.clone())),
+                patience: Patience {
+                    connect: settings.connect_timeout,
+                    pulse,
+                },
+                tasks: Tasks::default(),
             },
-            tasks: Tasks::default(),
             replay: ReplayBytes::default(),
             upgrades: Arc::new(Semaphore::new(UPGRADES_MAX)),
             turn: Cell::new(0),
@@ -172,7 +173,7 @@ impl Upstream {
 
     /// Certificates or the CA have changed: what is under way goes on to its end, everything else uses the new ones.
     pub fn reload(&self, tls: TlsFor) {
-        *self.tls.0.borrow_mut() = tls;
+        *self.means.tls.0.borrow_mut() = tls;
         self.servers.iter().for_each(|server| server.renew());
         self.link.prod();
     }

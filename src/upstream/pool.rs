@@ -8,7 +8,7 @@ use super::http2::{self, Ended, H2Conn, Pulse, Ticket, Vitals};
 use super::{Tls, Way};
 use crate::config::ServerUrl;
 use crate::health::{Input, Link, Reason};
-use crate::limits::{H1_CONNECTIONS_PER_SERVER_MAX, H2_CONNECTIONS_PER_POOL_MAX};
+use crate::limits::{H1_CONNECTIONS_PER_POOL_MAX, H2_CONNECTIONS_PER_POOL_MAX};
 use rustls::ClientConfig;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -38,6 +38,13 @@ pub(crate) struct Patience {
     pub(crate) pulse: Pulse,
 }
 
+/// What connections are made with.
+pub(crate) struct Means {
+    pub(crate) tls: Tls,
+    pub(crate) patience: Patience,
+    pub(crate) tasks: Tasks,
+}
+
 /// One API server.
 pub(crate) struct Server {
     pub(crate) index: usize,
@@ -45,17 +52,20 @@ pub(crate) struct Server {
     pub(crate) link: Rc<Link>,
     pub(crate) last_error: RefCell<Option<String>>,
     known: Known,
-    pools: RefCell<HashMap<Way, Rc<Pool>>>,
+    pools: RefCell<HashMap<(Way, Offer), Rc<Pool>>>,
     /// Every HTTP/2 connection that is not at its end, oldest first.
     live: RefCell<Vec<Rc<Vitals>>>,
-    /// What ALPN chose last.
-    http1: Cell<bool>,
-    http1_places: Arc<Semaphore>,
+    /// Ends the HTTP/1.1 connections, which have no PING of their own to find out.
+    cut: Rc<Notify>,
+    /// It refused to speak HTTP/1.1.
+    http2_only: Cell<bool>,
 }
 
 /// The connections of one way to one server.
-#[derive(Default)]
 pub(crate) struct Pool {
+    /// What ALPN chose last.
+    http1: Cell<bool>,
+    http1_places: Arc<Semaphore>,
     h2: RefCell<Vec<Rc<H2Conn>>>,
     idle: Rc<Idle>,
     /// Held by who is connecting: the others wait for the outcome, they do not connect beside.
@@ -81,13 +91,17 @@ impl Server {
             known: Known::default(),
             pools: RefCell::default(),
             live: RefCell::default(),
-            http1: Cell::new(false),
-            http1_places: Arc::new(Semaphore::new(H1_CONNECTIONS_PER_SERVER_MAX)),
+            cut: Rc::default(),
+            http2_only: Cell::new(false),
         }
     }
 
-    fn pool(&self, way: Way) -> Rc<Pool> {
-        self.pools.borrow_mut().entry(way).or_default().clone()
+    fn pool(&self, way: Way, offer: Offer) -> Rc<Pool> {
+        self.pools
+            .borrow_mut()
+            .entry((way, offer))
+            .or_default()
+            .clone()
     }
 
     /// A connection on which nothing was said yet.
@@ -98,7 +112,7 @@ impl Server {
         own_certificate: bool,
         deadline: Instant,
     ) -> Result<Connected, ConnectError> {
-        connect(
+        let made = connect(
             &self.url,
             tls,
             offer,
@@ -106,29 +120,57 @@ impl Server {
             &self.known,
             deadline,
         )
-        .await
+        .await;
+        match &made {
+            Err(ConnectError::Link(Reason::Tls(text)))
+            | Err(ConnectError::OurCertificate(text))
+                if text.contains("NoApplicationProtocol") && offer == Offer::Http1 =>
+            {
+                self.http2_only.set(true);
+                connect(
+                    &self.url,
+                    tls,
+                    Offer::Both,
+                    own_certificate,
+                    &self.known,
+                    deadline,
+                )
+                .await
+            }
+            _ => made,
+        }
     }
 
     /// A connection for one request: one that is there, or a new one.
     pub(crate) async fn lease(
         self: &Rc<Self>,
         way: Way,
-        tls: &Tls,
-        patience: Patience,
-        tasks: &Tasks,
+        offer: Offer,
+        means: &Means,
     ) -> Result<Lease, ConnectError> {
         loop {
             // Looked up each time: a reload may have put a new one in its place.
-            let pool = self.pool(way);
+            let pool = self.pool(way, offer);
             if let Some(lease) = pool.take() {
                 return Ok(lease);
             }
             // Registered before the last look, so that a place given up in between is not missed.
             let room = pool.room.notified();
-            if !self.http1.get() && pool.h2.borrow().len() >= H2_CONNECTIONS_PER_POOL_MAX {
+            let h2_full = pool.h2.borrow().len() >= H2_CONNECTIONS_PER_POOL_MAX;
+            if !pool.http1.get() && h2_full {
                 room.await;
                 continue;
             }
+            let place = if pool.http1.get() {
+                // Both arms are cancel-safe. A connection that is given back keeps its place, and is as good as one.
+                tokio::select! {
+                    biased;
+                    place = pool.http1_place() => place,
+                    () = pool.idle.given() => continue,
+                }
+            } else {
+                None
+            };
             let seen = pool.outcome.borrow().0;
             let gate = pool.gate.lock().await;
             if let Some(lease) = pool.take() {
@@ -139,8 +181,8 @@ impl Server {
                 return Err(error);
             }
             // HTTP/1.1 carries one request a connection: there nobody can wait for another's.
-            let gate = (!self.http1.get()).then_some(gate);
-            let made = self.open(way, tls, patience, tasks, &pool).await;
+            let gate = (!pool.http1.get()).then_some(gate);
+            let made = self.open(way, offer, means, &pool, place).await;
             self.note(&pool, &made);
             drop(gate);
             if let Some(lease) = made? {
@@ -153,32 +195,32 @@ impl Server {
     async fn open(
         self: &Rc<Self>,
         way: Way,
-        tls: &Tls,
-        patience: Patience,
-        tasks: &Tasks,
+        offer: Offer,
+        means: &Means,
         pool: &Rc<Pool>,
+        place: Option<OwnedSemaphorePermit>,
     ) -> Result<Option<Lease>, ConnectError> {
-        let config = tls.config(way).ok_or(ConnectError::NoIdentity)?;
-        let place = if self.http1.get() {
-            self.http1_place().await
-        } else {
-            None
-        };
-        let deadline = Instant::now() + patience.connect;
+        let config = means.tls.config(way).ok_or(ConnectError::NoIdentity)?;
+        let deadline = Instant::now() + means.patience.connect;
         let own = way.has_certificate();
-        let connected = self.connect(&config, Offer::Both, own, deadline).await?;
-        self.http1.set(!connected.h2);
+        let connected = self.connect(&config, offer, own, deadline).await?;
+        pool.http1.set(!connected.h2);
         if !connected.h2 {
             let permit = match place {
                 Some(place) => Some(place),
-                None => self.http1_place().await,
+                None => pool.http1_place().await,
             };
             let (conn, connection) = http1::open(connected, permit)
                 .await
                 .map_err(|e| ConnectError::Link(Reason::Reset(e.to_string())))?;
-            let server = self.clone();
-            tasks.spawn(async move {
-                if let Err(error) = connection.await
+            let (server, cut) = (self.clone(), self.cut.clone());
+            means.tasks.spawn(async move {
+                let ended = tokio::select! {
+                    biased;
+                    ended = connection => ended,
+                    () = cut.notified() => return,
+                };
+                if let Err(error) = ended
                     && !error.is_user()
                     && !error.is_canceled()
                 {
@@ -193,17 +235,13 @@ impl Server {
             .unwrap_or(Err(ConnectError::Link(Reason::TimedOut)))?;
         self.live.borrow_mut().push(conn.vitals.clone());
         let (server, vitals) = (self.clone(), conn.vitals.clone());
-        tasks.spawn(async move {
-            let ended = http2::drive(driver, patience.pulse, |v| server.is_newest(v)).await;
-            server.ended(&vitals, ended, patience.pulse);
+        let pulse = means.patience.pulse;
+        means.tasks.spawn(async move {
+            let ended = http2::drive(driver, pulse, |v| server.is_newest(v)).await;
+            server.ended(&vitals, ended, pulse);
         });
         pool.h2.borrow_mut().push(Rc::new(conn));
         Ok(None)
-    }
-
-    async fn http1_place(&self) -> Option<OwnedSemaphorePermit> {
-        // Never closed, so never refused.
-        self.http1_places.clone().acquire_owned().await.ok()
     }
 
     /// Tells the link, and those that waited, how an attempt to connect ended.
@@ -249,7 +287,7 @@ impl Server {
                 self.link.feed(self.index, Input::Broken(Reason::PingLost));
             }
             Ended::Silent => {
-                self.abandon_idle();
+                self.abandon();
                 self.fail(Reason::PingLost);
             }
         }
@@ -296,8 +334,10 @@ impl Server {
         self.sweep();
     }
 
-    /// After a black hole: what carried nothing is as dead, and nobody should find that out with a request.
-    fn abandon_idle(&self) {
+    /// After a black hole: what carried nothing, or speaks HTTP/1.1, is as dead, and nobody should find that out with
+    /// a request.
+    pub(crate) fn abandon(&self) {
+        self.cut.notify_waiters();
         for vitals in self.live.borrow().iter().filter(|v| v.streams() == 0) {
             vitals.leave();
         }
@@ -317,22 +357,46 @@ impl Server {
         }
     }
 
+    /// Whether some connection has pings, which tell about the link.
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.live.borrow().is_empty()
+    }
+
     /// Connections and streams, now.
     pub(crate) fn load(&self) -> (usize, usize) {
-        let idle: usize = self
-            .pools
-            .borrow()
-            .values()
-            .map(|pool| pool.idle.len())
-            .sum();
-        let busy = H1_CONNECTIONS_PER_SERVER_MAX - self.http1_places.available_permits();
+        let pools = self.pools.borrow();
+        let idle: usize = pools.values().map(|pool| pool.idle.len()).sum();
+        let busy: usize = pools.values().map(|pool| pool.http1_taken()).sum();
         let live = self.live.borrow();
         let streams: usize = live.iter().map(|v| v.streams()).sum();
         (live.len() + busy, streams + busy.saturating_sub(idle))
     }
 }
 
+impl Default for Pool {
+    fn default() -> Pool {
+        Pool {
+            http1: Cell::new(false),
+            http1_places: Arc::new(Semaphore::new(H1_CONNECTIONS_PER_POOL_MAX)),
+            h2: RefCell::default(),
+            idle: Rc::default(),
+            gate: Mutex::default(),
+            outcome: RefCell::default(),
+            room: Rc::default(),
+        }
+    }
+}
+
 impl Pool {
+    async fn http1_place(&self) -> Option<OwnedSemaphorePermit> {
+        // Never closed, so never refused.
+        self.http1_places.clone().acquire_owned().await.ok()
+    }
+
+    fn http1_taken(&self) -> usize {
+        H1_CONNECTIONS_PER_POOL_MAX - self.http1_places.available_permits()
+    }
+
     fn take(&self) -> Option<Lease> {
         let found = self
             .h2

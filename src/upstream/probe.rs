@@ -9,9 +9,10 @@ use super::pool::Server;
 use super::send::{h1_request, h2_request, is_gateway_answer};
 use super::{RequestBody, Way};
 use super::{http1, http2};
-use crate::health::{Input, Reason};
+use crate::health::{Input, Reason, ServerState};
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode, Uri};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -30,9 +31,10 @@ pub(crate) async fn run(upstream: Rc<Upstream>, server: Rc<Server>) {
     probe(&upstream, &server).await;
     loop {
         if is_down() {
-            // An outage right after an outage goes on where that one ended: a server that answers probes and nothing
-            // else would otherwise be probed, and its clients sent there and back, every second.
-            if down_last.is_none_or(|last| last.elapsed() >= settings.probe_max) {
+            // A load balancer that answers probes and nothing else would otherwise be probed, and its clients sent
+            // there and back, every second: there an outage right after an outage goes on where that one ended.
+            let again = down_last.is_some_and(|last| last.elapsed() < settings.probe_max);
+            if !(again && is_gateway(server.link.server(server.index))) {
                 backoff.reset();
             }
             forget_prod(&prodded).await;
@@ -42,11 +44,21 @@ pub(crate) async fn run(upstream: Rc<Upstream>, server: Rc<Server>) {
             probe(&upstream, &server).await;
             down_last = Some(Instant::now());
         }
-        let told = prodded_or(&prodded, watch_wait(&upstream, &mut random)).await;
-        if !is_down() && (told || server.load().0 == 0) {
+        let told = prodded_or(&prodded, watch_wait(&upstream, &server, &mut random)).await;
+        if !is_down() && (told || !server.is_watched()) {
             probe(&upstream, &server).await;
         }
     }
+}
+
+fn is_gateway(state: ServerState) -> bool {
+    matches!(
+        state,
+        ServerState::Down {
+            reason: Reason::Gateway(_),
+            ..
+        }
+    )
 }
 
 /// Waits; true if it was told to stop waiting.
@@ -64,9 +76,15 @@ async fn forget_prod(prodded: &Notify) {
     prodded_or(prodded, Duration::ZERO).await;
 }
 
-/// How long a server that is up may go without any connection before it is asked.
-fn watch_wait(upstream: &Upstream, random: &mut Random) -> Duration {
-    let most = upstream.settings.probe_max;
+/// How long a server that is up may go without pings before it is asked: not long while requests wait for it over
+/// HTTP/1.1, where a handshake and an answer is the only sign of life.
+fn watch_wait(upstream: &Upstream, server: &Server, random: &mut Random) -> Duration {
+    let busy = !server.is_watched() && server.load().1 > 0;
+    let most = if busy {
+        upstream.settings.ping_after * 5
+    } else {
+        upstream.settings.probe_max
+    };
     most / 2 + random.up_to(most / 2)
 }
 
@@ -80,6 +98,9 @@ async fn probe(upstream: &Upstream, server: &Rc<Server>) {
         Ok(()) => server.link.feed(server.index, Input::Answered),
         Err(reason) => {
             *server.last_error.borrow_mut() = Some(reason.to_string());
+            if reason == Reason::TimedOut {
+                server.abandon();
+            }
             server.link.feed(server.index, Input::Failed(reason));
         }
     }
@@ -88,7 +109,7 @@ async fn probe(upstream: &Upstream, server: &Rc<Server>) {
 /// `GET /version` on a connection of its own. Any answer means up, but one that a load balancer gives in the place of
 /// a server; and one that refuses our certificate is an answer too.
 async fn ask(upstream: &Upstream, server: &Rc<Server>) -> Result<(), Reason> {
-    let tls = &upstream.tls;
+    let tls = &upstream.means.tls;
     let way = if tls.config(Way::Node).is_some() {
         Way::Node
     } else {
@@ -100,7 +121,9 @@ async fn ask(upstream: &Upstream, server: &Rc<Server>) -> Result<(), Reason> {
     let own = way.has_certificate();
     let deadline = Instant::now() + upstream.settings.connect_timeout;
     let answer = async {
-        let connected = server.connect(&config, Offer::Both, own, deadline).await?;
+        let connected = server
+            .connect(&config, Offer::to(way, 0), own, deadline)
+            .await?;
         if connected.h2 {
             ask_http2(upstream, server, connected, own).await
         } else {
@@ -129,13 +152,16 @@ async fn ask_http2(
         .ok_or_else(|| broken("no stream for a probe"))?;
     let request = h2_request(&server.url, &version()).map_err(|text| broken(&text))?;
     let mut upload = Upload::new(RequestBody::Empty, upstream.replay.clone());
-    tokio::select! {
+    let mut exchange = pin!(conn.exchange(ticket, request, &mut upload));
+    // An API server ends the connection of an anonymous caller right behind its answer, which then is still to be read.
+    let response = tokio::select! {
         biased;
-        response = conn.exchange(ticket, request, &mut upload) => match response {
-            Ok(response) => Ok((response.status(), response.headers().clone())),
-            Err(_) => Err(broken("no answer to a probe")),
-        },
-        _ = http2::drive(driver, upstream.patience.pulse, |_| true) => Err(broken("closed under a probe")),
+        response = &mut exchange => response,
+        _ = http2::drive(driver, upstream.means.patience.pulse, |_| true) => exchange.await,
+    };
+    match response {
+        Ok(response) => Ok((response.status(), response.headers().clone())),
+        Err(_) => Err(broken("no answer to a probe")),
     }
 }
 
@@ -149,13 +175,15 @@ async fn ask_http1(
         .map_err(|e| broken(&e.to_string()))?;
     let request = h1_request(&server.url, &version()).map_err(|text| broken(&text))?;
     let mut upload = Upload::new(RequestBody::Empty, upstream.replay.clone());
-    tokio::select! {
+    let mut exchange = pin!(conn.head(request, &mut upload));
+    let response = tokio::select! {
         biased;
-        response = conn.head(request, &mut upload) => match response {
-            Ok(response) => Ok((response.status(), response.headers().clone())),
-            Err(_) => Err(broken("no answer to a probe")),
-        },
-        _ = connection => Err(broken("closed under a probe")),
+        response = &mut exchange => response,
+        _ = connection => exchange.await,
+    };
+    match response {
+        Ok(response) => Ok((response.status(), response.headers().clone())),
+        Err(_) => Err(broken("no answer to a probe")),
     }
 }
 

@@ -71,7 +71,7 @@ impl Upstream {
                     let (mut conn, connection) = http1::open(connected, Some(permit))
                         .await
                         .map_err(|e| SendError::NotSent(e.to_string()))?;
-                    self.tasks.spawn(async move {
+                    self.means.tasks.spawn(async move {
                         // How it ended, the response or the upgraded stream tells.
                         let _ = connection.with_upgrades().await;
                     });
@@ -123,17 +123,22 @@ impl Upstream {
             if attempt > 0 {
                 pause(attempt).await;
                 if let ServerState::Down { reason, .. } = self.link.server(server.index) {
+                    let text = format!("{refusal}; then {reason}");
                     return Err(if stale {
-                        SendError::Lost(reason.to_string())
+                        SendError::Lost(text)
                     } else {
-                        SendError::NotSent(reason.to_string())
+                        SendError::NotSent(text)
                     });
                 }
             }
-            match self.exchange(server, way, head, upload).await {
+            match self
+                .exchange(server, way, Offer::to(way, attempt), head, upload)
+                .await
+            {
                 Ok(response) => return self.judged(server, response, read),
                 Err(Tried::Connect(error)) if stale => {
-                    return Err(SendError::Lost(SendError::from(error).to_string()));
+                    let error = SendError::from(error);
+                    return Err(SendError::Lost(format!("{refusal}; then {error}")));
                 }
                 Err(Tried::Connect(error)) => return Err(error.into()),
                 Err(Tried::Sent(Failure::Unprocessed(text))) => {
@@ -164,12 +169,13 @@ impl Upstream {
         &self,
         server: &Rc<Server>,
         way: Way,
+        offer: Offer,
         head: &Parts,
         upload: &mut Upload,
     ) -> Result<Response<ResponseBody>, Tried> {
         let malformed = |text| Tried::Sent(Failure::Malformed(text));
         let lease = server
-            .lease(way, &self.tls, self.patience, &self.tasks)
+            .lease(way, offer, &self.means)
             .await
             .map_err(Tried::Connect)?;
         match lease {
@@ -212,7 +218,7 @@ impl Upstream {
         server: &Server,
         way: Way,
     ) -> Result<super::connect::Connected, ConnectError> {
-        let config = self.tls.config(way).ok_or(ConnectError::NoIdentity)?;
+        let config = self.means.tls.config(way).ok_or(ConnectError::NoIdentity)?;
         let deadline = Instant::now() + self.settings.connect_timeout;
         let made = server
             .connect(&config, Offer::Http1, way.has_certificate(), deadline)

@@ -66,18 +66,31 @@ pub struct Cluster {
     dir: TempDir,
 }
 
-/// The directory with the programs, built when they are not there yet.
+/// The directory with Kubernetes' programs, built when they are not there yet.
 pub fn programs() -> &'static Path {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAMS.get_or_init(|| {
-        let output = Command::new(script("build.sh"))
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("tests/cluster/build.sh");
-        assert!(output.status.success(), "tests/cluster/build.sh failed");
-        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
-    })
+    PROGRAMS.get_or_init(|| built("cluster/build.sh"))
+}
+
+/// The directory with the client programs that are not Go, built when they are not there yet.
+pub fn clients() -> &'static Path {
+    static CLIENTS: OnceLock<PathBuf> = OnceLock::new();
+    CLIENTS.get_or_init(|| built("clients/build.sh"))
+}
+
+/// Runs a script of `tests` that builds something and prints its directory.
+fn built(script: &str) -> PathBuf {
+    let output = Command::new(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests")
+            .join(script),
+    )
+    .stdin(Stdio::null())
+    .stderr(Stdio::inherit())
+    .output()
+    .expect(script);
+    assert!(output.status.success(), "tests/{script} failed");
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
 }
 
 /// One of the scripts of `tests/cluster`.

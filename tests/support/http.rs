@@ -433,11 +433,22 @@ impl Watch {
         }
     }
 
-    /// The next event.
+    /// The next event that is not a bookmark, or is the mark that ends the initial ones: the API server sends
+    /// bookmarks when it likes.
     #[track_caller]
     pub fn event(&mut self, within: Duration) -> Event {
-        self.poll(within)
+        self.beyond_bookmarks(within)
             .unwrap_or_else(|end| panic!("no event within {within:?}: {end:?}"))
+    }
+
+    fn beyond_bookmarks(&mut self, within: Duration) -> Result<Event, Piece> {
+        let until = Instant::now() + within;
+        loop {
+            match self.poll(until.saturating_duration_since(Instant::now())) {
+                Ok(event) if event.kind == "BOOKMARK" && !event.meta.initial_events_end => {}
+                other => return other,
+            }
+        }
     }
 
     /// Everything up to the mark that ends the initial events, the mark last.
@@ -456,10 +467,10 @@ impl Watch {
         }
     }
 
-    /// Nothing comes, and the stream stays open.
+    /// Nothing comes but bookmarks, and the stream stays open.
     #[track_caller]
     pub fn silent(&mut self, during: Duration) {
-        assert_eq!(self.poll(during), Err(Piece::Nothing));
+        assert_eq!(self.beyond_bookmarks(during), Err(Piece::Nothing));
     }
 
     fn take(&mut self) -> Option<Event> {

@@ -472,6 +472,41 @@ fn writes_are_refused_and_never_acknowledged() {
 }
 
 #[test]
+fn what_a_write_has_made_untrue_is_not_told() {
+    let door = Door::new("o-untrue");
+    door.set("goes", "1");
+    let object =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "comes" } });
+    let client = door.client();
+    client.get(&door.maps("/comes")).expect(404);
+    client.get(&door.maps("/goes")).expect(200);
+    client
+        .call(Call::json(Method::POST, &door.maps(""), &object))
+        .expect(201);
+    client
+        .call(Call {
+            method: Method::DELETE,
+            ..Call::get(&door.maps("/goes"))
+        })
+        .expect(200);
+    door.cut();
+    let comes = client.get(&door.maps("/comes"));
+    assert_ne!(
+        comes.status,
+        404,
+        "it was made through the hub: {}",
+        comes.text()
+    );
+    let goes = client.get(&door.maps("/goes"));
+    assert_ne!(
+        goes.status,
+        200,
+        "it was deleted through the hub: {}",
+        goes.text()
+    );
+}
+
+#[test]
 fn nobody_else_gets_it() {
     let cluster = Cluster::shared();
     let door = Door::with(cluster, "o-else", |setup| {
