@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use edge_hub::certs::pem::encode as pem;
 use edge_hub::config::{
     AgentRule, Config, ConfigError, File, FileIdentity, IDENTITY_KEYS, KEYS, Mode, Problem, Reload,
     Rim, changed, known, needs_restart,
@@ -978,7 +979,7 @@ fn authority(name: &str) -> Authority {
     params
         .distinguished_name
         .push(rcgen::DnType::CommonName, name);
-    let pem = params.self_signed(&key).unwrap().pem();
+    let pem = pem("CERTIFICATE", params.self_signed(&key).unwrap().der());
     Authority {
         issuer: rcgen::Issuer::new(params, key),
         pem,
@@ -1138,8 +1139,14 @@ fn check_tells_what_is_wrong_with_files_and_ports() {
         ("early", (2090, 2100)),
     ] {
         let (cert, key) = issue(&ca, "node", "system:node:gw-1", years);
-        dir.write(&format!("{name}.crt"), cert.pem().as_bytes());
-        dir.write(&format!("{name}.key"), key.serialize_pem().as_bytes());
+        dir.write(
+            &format!("{name}.crt"),
+            pem("CERTIFICATE", cert.der()).as_bytes(),
+        );
+        dir.write(
+            &format!("{name}.key"),
+            pem("PRIVATE KEY", &key.serialize_der()).as_bytes(),
+        );
     }
     dir.write("empty", b"");
     dir.write("torn", b"-----BEGIN CERTIFICATE-----\nMIIB");
@@ -1161,14 +1168,22 @@ fn check_tells_what_is_wrong_with_files_and_ports() {
         (
             pair("good.crt", "open.key"),
             0,
-            "warn  client_key: others may read",
+            "holds a secret, and its mode 0644 lets others at it: chmod 0600",
         ),
-        (pair("good.crt", "other.key"), 4, "cannot be used together"),
+        (
+            pair("good.crt", "other.key"),
+            4,
+            "is not that of the first certificate",
+        ),
         (pair("old.crt", "old.key"), 4, "expired at 2021-01-01"),
-        (pair("early.crt", "early.key"), 4, "is the clock right?"),
-        (pair("empty", "good.key"), 4, "holds no certificate"),
+        (pair("early.crt", "early.key"), 4, "set the clock"),
+        (
+            pair("empty", "good.key"),
+            4,
+            "no PEM block CERTIFICATE; it is empty",
+        ),
         (pair("torn", "good.key"), 4, "client_cert: "),
-        (pair("good.crt", "empty"), 4, "holds no key"),
+        (pair("good.crt", "empty"), 4, "no PEM block PRIVATE KEY"),
         (
             r#", "client_ca_file": "good.crt""#.to_owned(),
             0,

@@ -5,6 +5,7 @@ use super::hub_ca::{HubCa, HubCaError};
 use super::load::{Authorities, LoadError, Pair};
 use super::sans::Sans;
 use super::server_config::{ServerConfigError, ServingPair, server_config};
+use super::subject::Subject;
 use crate::access::Rule;
 use crate::config::{Config, San};
 use crate::sys::clock::Clock;
@@ -192,13 +193,7 @@ impl Papers {
 /// A pair goes up for its own subject alone: anything else would lend an identity.
 fn identity_of(identity: &crate::config::Identity) -> Result<(Rule, Pair), String> {
     let pair = Pair::load(&identity.pair.cert, &identity.pair.key).map_err(|e| e.to_string())?;
-    let subject = pair.subject();
-    let same_name = subject.common_name.as_ref() == Some(&identity.cn);
-    let same_organization = identity
-        .o
-        .as_ref()
-        .is_none_or(|o| subject.organizations.contains(o));
-    if !same_name || !same_organization {
+    if !is_of(identity, pair.subject()) {
         return Err(format!(
             "{} is for another subject; the pair must be the caller's own",
             identity.pair.cert.display()
@@ -209,6 +204,16 @@ fn identity_of(identity: &crate::config::Identity) -> Result<(Rule, Pair), Strin
         organization: identity.o.clone(),
     };
     Ok((rule, pair))
+}
+
+/// Whether the subject is the one that the entry names.
+pub fn is_of(identity: &crate::config::Identity, subject: &Subject) -> bool {
+    let same_name = subject.common_name.as_ref() == Some(&identity.cn);
+    let same_organization = identity
+        .o
+        .as_ref()
+        .is_none_or(|o| subject.organizations.contains(o));
+    same_name && same_organization
 }
 
 /// The names that the hub is called by.

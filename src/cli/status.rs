@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::logging::one_line;
-use super::{complain, http, say, utc};
+use super::span::span;
+use super::{complain, http, say};
 use crate::admin::status::{Collection, CollectionState, Reach, Server, Status};
 use crate::config::admin_listen;
 use crate::error::Exit;
@@ -69,7 +70,7 @@ fn show(s: &Status) -> String {
         s.version,
         s.node_name,
         s.pid,
-        utc::span(s.uptime_secs)
+        span(s.uptime_secs)
     ));
     s.warnings
         .iter()
@@ -83,7 +84,7 @@ fn show(s: &Status) -> String {
     line(format!(
         "link      {} for {}{reason}",
         word(s.link.state),
-        utc::span(s.link.since_secs)
+        span(s.link.since_secs)
     ));
     s.servers
         .iter()
@@ -109,7 +110,7 @@ fn show(s: &Status) -> String {
     for cert in &s.certificates {
         let left = match cert.days_left {
             days if days < 0 => "OVER".to_owned(),
-            days if days < CERT_WARN_DAYS => format!("ONLY {days} days left"),
+            days if days.unsigned_abs() < CERT_WARN_DAYS => format!("ONLY {days} days left"),
             days => format!("{days} days left"),
         };
         line(format!(
@@ -139,7 +140,7 @@ fn server_line(s: &Server) -> String {
         "server    {} {} for {}, {} connections, {} streams{error}",
         s.url,
         word(s.state),
-        utc::span(s.since_secs),
+        span(s.since_secs),
         s.connections,
         s.streams
     )
@@ -204,7 +205,7 @@ fn row(c: &Collection) -> [String; 11] {
         size(c.bytes),
         c.version.clone(),
         state.to_owned(),
-        utc::span(c.age_secs),
+        span(c.age_secs),
     ]
 }
 
