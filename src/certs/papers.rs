@@ -162,11 +162,21 @@ impl Papers {
             .chain([&self.serving])
             .flat_map(Pair::fingerprint)
             .collect();
+        // The same pair for other callers, and the same certificates in other places, are a change as well.
+        for (rule, _) in &self.identities {
+            all.extend(rule.common_name.bytes().chain([0]));
+            all.extend(rule.organization.iter().flat_map(|o| o.bytes()).chain([0]));
+        }
+        all.extend([
+            u8::from(self.node.is_some()),
+            u8::from(self.clients.is_some()),
+        ]);
         for authorities in [Some(&self.servers), self.clients.as_ref()]
             .into_iter()
             .flatten()
         {
             let roots = authorities.roots();
+            all.extend(roots.len().to_le_bytes());
             all.extend(
                 roots
                     .roots

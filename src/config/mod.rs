@@ -15,7 +15,9 @@ use std::time::Duration;
 
 pub use error::{ConfigError, Problem};
 pub use file::{File, FileIdentity};
-pub use keys::{IDENTITY_KEYS, KEYS, Key, Kind, Reload, changed, known, nearest, needs_restart};
+pub use keys::{
+    IDENTITY_KEYS, KEYS, Key, Kind, Reload, changed, keep_until_restart, known, nearest,
+};
 pub use values::{
     AgentRule, Host, Identity, Mode, PairFiles, San, ServerUrl, StoreKind, log_filter,
 };

@@ -2,6 +2,7 @@
 //! them with, so the two never differ in what they accept.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -164,6 +165,11 @@ fn state_dir(findings: &mut Findings, dir: &Path) {
     match made.and_then(|_| fs::remove_file(&probe)) {
         Ok(()) if there == dir => findings.ok(format!("state_dir: {} can be written", dir.display())),
         Ok(()) => findings.ok(format!("state_dir: {} can be made", dir.display())),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => findings.warn(format!(
+            "state_dir: this user may not write in {}; if the hub runs as this user, its CA is a new one at each start; \
+             run check as the user that runs the hub",
+            there.display()
+        )),
         Err(error) => findings.warn(format!(
             "state_dir: nothing can be written in {} ({error}), so the hub's CA would be a new one at each start; mount it writable or name another",
             there.display()
