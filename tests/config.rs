@@ -771,6 +771,31 @@ fn the_readme_has_the_tables_of_the_code() {
 }
 
 #[test]
+fn the_readme_names_every_metric() {
+    // The names are literals of these two files, whole, and nowhere else.
+    let code = [
+        include_str!("../src/admin/metrics.rs"),
+        include_str!("../src/admin/report.rs"),
+    ]
+    .concat();
+    let mut of_code: Vec<&str> = code
+        .split('"')
+        .filter(|word| {
+            word.starts_with("edge_hub_")
+                && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        })
+        .collect();
+    let table = readme_table("metrics");
+    let mut of_readme: Vec<&str> = table.iter().map(|row| row[0].trim_matches('`')).collect();
+    of_code.sort_unstable();
+    of_readme.sort_unstable();
+    assert_eq!(of_readme, of_code);
+    for row in &table {
+        assert!(code.contains(&row[1]), "{row:?}");
+    }
+}
+
+#[test]
 fn the_readmes_examples_are_good() {
     let text = include_str!("../README.md");
     let examples: Vec<&str> = text

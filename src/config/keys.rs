@@ -180,7 +180,7 @@ pub const KEYS: &[Key] = keys! {
     "servers", Kind::Servers { max: CONFIG_LIST_MAX }, "", Restart, servers, "The API servers.";
     "mode", Kind::Choice(&["priority", "round-robin"]), r#""priority""#, Restart, mode, "Which of several servers is asked: the first that is up, or one after the other.";
     "ca_file", Kind::Path, r#""/etc/kubernetes/pki/ca.crt""#, Live, ca_file, "The CA that signed the servers' certificates.";
-    "client_cert", Kind::MaybePath, "null", Live, client, "The node's own certificate towards the servers.";
+    "client_cert", Kind::MaybePath, "null", Live, client, "The hub's own certificate, shown when it probes the servers. No request of a client goes up with it.";
     "client_key", Kind::MaybePath, "null", Live, client, "The key to it. Both or none.";
     "client_ca_file", Kind::MaybePath, "null", Live, client_ca_file, "The CA whose client certificates the hub accepts.";
     "identities", Kind::Identities { max: CONFIG_LIST_MAX }, "[]", Live, identities, "Who may come with a client certificate, and with which pair the hub goes up for them.";
