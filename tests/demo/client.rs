@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use edge_hub::config::ServerUrl;
 use edge_hub::sys::hyper_io::HyperIo;
-use edge_hub::upstream::ServerUrl;
 use http::{HeaderMap, Method, Request};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};

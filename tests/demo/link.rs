@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge_hub::upstream::ServerUrl;
+use edge_hub::config::ServerUrl;
 use rustls::ServerConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -182,11 +181,10 @@ pub fn connect(
     ca: &std::path::Path,
     protocol: Option<&[u8]>,
 ) -> impl Future<Output = Result<tokio_rustls::client::TlsStream<TcpStream>, String>> {
-    let name = ServerName::try_from(server.host.clone());
+    let name = server.server_name();
     let config = tls::client(ca, protocol);
-    let target = (server.host.clone(), server.port);
+    let target = server.authority();
     async move {
-        let name = name.map_err(|error| error.to_string())?;
         let tcp = TcpStream::connect(target)
             .await
             .map_err(|error| format!("connect: {error}"))?;

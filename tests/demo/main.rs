@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::FromArgs;
-use edge_hub::upstream::ServerUrl;
+use edge_hub::config::ServerUrl;
 use tokio::task::LocalSet;
 
 /// Tells an outage in the terminal: the hub, a client of it, and a link to the API server that is cut and comes back.
@@ -23,7 +23,7 @@ use tokio::task::LocalSet;
 #[derive(FromArgs)]
 struct Args {
     /// your own API server, https://host:port; needs --ca and --token
-    #[argh(option, from_str_fn(ServerUrl::parse))]
+    #[argh(option, from_str_fn(server_url))]
     server: Option<ServerUrl>,
     /// file with the CA that signed your server's certificate (PEM)
     #[argh(option)]
@@ -34,6 +34,10 @@ struct Args {
     /// the collection that the client lists and watches in your cluster (default /api/v1/namespaces)
     #[argh(option, default = "String::from(\"/api/v1/namespaces\")")]
     path: String,
+}
+
+fn server_url(text: &str) -> Result<ServerUrl, String> {
+    ServerUrl::parse(text).map_err(str::to_owned)
 }
 
 /// The user's cluster and who the client is there.

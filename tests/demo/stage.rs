@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use edge_hub::upstream::ServerUrl;
+use edge_hub::config::ServerUrl;
 use serde_json::{Value, json};
 
 use crate::client::{AGENT, Answer, Client};
