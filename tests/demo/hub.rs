@@ -175,6 +175,8 @@ fn config(
         "admin_listen": admin,
         "state_dir": dir.join("state"),
         "cache_agents": ["edge-app"],
+        // A whole cluster's pods may be asked for, which no node does.
+        "cache_max_bytes": "64MiB",
     })
 }
 

@@ -100,7 +100,9 @@ impl Link {
 pub fn free_address() -> Result<SocketAddr, String> {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 11_000;
-    let start = (std::process::id() % u32::from(COUNT)) as u16;
+    const APART: u32 = 37;
+    // Demos that run at the same time look in different places.
+    let start = (std::process::id().wrapping_mul(APART) % u32::from(COUNT)) as u16;
     (0..COUNT)
         .map(|n| SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST + (start + n) % COUNT)))
         .find(|address| std::net::TcpListener::bind(address).is_ok())

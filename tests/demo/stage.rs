@@ -62,7 +62,7 @@ async fn yours(own: &Own, began: Instant) -> Result<ExitCode, String> {
         .await
         .map_err(|error| format!("{}: {error}", own.server))?;
     permitted(own, &direct.get(&own.path).await?)?;
-    let tried = direct.create(DRY_RUN, &config_map("demo")).await?;
+    let tried = direct.create(DRY_RUN, &config_map("edge-hub-demo")).await?;
     let dir = Dir::new()?;
     let serving = tls::serving(&dir.path().join("relay"))?;
     let far = Far::Own {
@@ -82,15 +82,15 @@ async fn yours(own: &Own, began: Instant) -> Result<ExitCode, String> {
     );
     if tried.status != 201 {
         teller.line(&format!(
-            "  This token may not create a ConfigMap in `default`, not even as a dry run: {}.",
+            "\n  note    This token may not create a ConfigMap in `default`, not even as a dry run ({}).",
             tried.status
         ));
-        teller.line("  That is no fault: the same answer is expected through the hub.");
+        teller.line("          That is no fault: the same answer must come through the hub.");
     }
     let scene = Scene {
         list: own.path.clone(),
         write: DRY_RUN.to_string(),
-        write_name: "demo".to_string(),
+        write_name: "edge-hub-demo".to_string(),
         cloud: None,
         may_write: tried.status == 201,
     };
@@ -130,7 +130,9 @@ async fn tell(
     let told = story.tell().await;
     let took = began.elapsed();
     if let Err(why) = told {
-        story.teller.must(false, &why);
+        story
+            .teller
+            .must(false, &format!("the story cannot go on: {why}"));
     }
     if !story.teller.all_as_told() {
         let lines = story.hub.last_lines();
@@ -163,9 +165,8 @@ fn introduce(teller: &Teller, who: &str, server: &str, link: &Link, hub: &Hub) {
     );
     teller.line(
         "\n  from    cloud: the API server. cache: what the hub had kept, with the age that its header\n          \
-         edge-hub-cache tells. hub: words of its own. ms counts from the request or the cause.\n",
+         edge-hub-cache tells. hub: words of its own. ms counts from the request or the cause.",
     );
-    teller.head();
 }
 
 pub fn pod(name: &str, phase: &str) -> Value {

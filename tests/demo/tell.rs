@@ -43,7 +43,7 @@ impl Teller {
     pub fn head(&self) {
         let (asked, said) = (ASKED_WIDTH, SAID_WIDTH);
         self.line(&format!(
-            "  {:asked$}  {:said$}{:11} {:>8}",
+            "\n  {:asked$}  {:said$}{:11} {:>8}",
             "asked", "came", "from", "ms"
         ));
     }
