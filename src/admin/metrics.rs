@@ -57,7 +57,7 @@ pub struct Sample {
     pub name: &'static str,
     pub kind: &'static str,
     pub help: &'static str,
-    pub value: f64,
+    pub value: u64,
 }
 
 /// The counters above and `samples`, in Prometheus' text format.

@@ -355,7 +355,8 @@ impl Exchange<'_> {
             _ => return self.offline(false),
         };
         let lifetime = relay::lifetime(self.asked.options.timeout_secs, self.shared.random());
-        let spread = limits::HELD_SPREAD.mul_f64(self.shared.random() as f64 / u64::MAX as f64);
+        let most = limits::HELD_SPREAD.as_millis() as u64;
+        let spread = Duration::from_millis(self.shared.random() % most);
         let upstream = Rc::clone(&self.shared.upstream);
         let link_up = async move { upstream.link().became_up().await };
         let stop = self.shared.draining();
