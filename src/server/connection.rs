@@ -54,7 +54,6 @@ async fn serve_h1(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Opt
     let connection = hyper::server::conn::http1::Builder::new()
         .max_buf_size(limits::H1_BUFFER_BYTES)
         .max_headers(limits::HEADERS_MAX)
-        .pipeline_flush(true)
         .serve_connection(HyperIo::new(guarded), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
