@@ -50,7 +50,7 @@ pub fn status(shared: &Shared) -> Status {
             hub: answers(From::Hub),
         },
         certificates: certificates(shared),
-        warnings: shared.warnings.borrow().clone(),
+        warnings: shared.warnings(),
     }
 }
 

@@ -112,7 +112,7 @@ fn go_duration_secs(text: &str) -> Option<u64> {
             };
         rest = &rest[unit_end..];
     }
-    (total >= 0.0 && total < 1e9).then_some(total as u64)
+    (0.0..1e9).contains(&total).then_some(total as u64)
 }
 
 #[cfg(test)]

@@ -281,7 +281,7 @@ impl Exchange<'_> {
     /// From what is kept, if the request is a read and its answer is kept; else what `other` says.
     fn or_kept(&self, caller: Caller, other: impl FnOnce() -> Answer) -> Answer {
         let kept = match route::without_link(self.asked.verb) {
-            Plan::FromCache => self.from_cache(caller),
+            Plan::FromCache => self.kept(caller),
             // Held only when the link is known to be down; a client that asks again gets its watch.
             Plan::Hold if self.shared.upstream.link().is_down() => Some(self.hold(caller)),
             _ => None,
@@ -291,15 +291,13 @@ impl Exchange<'_> {
 
     fn without_link(&self, plan: Plan, caller: Caller) -> Answer {
         match plan {
-            Plan::FromCache => self
-                .from_cache(caller)
-                .unwrap_or_else(|| self.offline(false)),
+            Plan::FromCache => self.kept(caller).unwrap_or_else(|| self.offline(false)),
             Plan::Hold => self.hold(caller),
             _ => self.offline(true),
         }
     }
 
-    fn from_cache(&self, caller: Caller) -> Option<Answer> {
+    fn kept(&self, caller: Caller) -> Option<Answer> {
         let found = self
             .shared
             .cache
