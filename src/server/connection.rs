@@ -40,8 +40,8 @@ pub async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr) {
         },
     };
     match session.alpn_protocol() == Some(b"h2") {
-        true => serve_h2(shared, stream, subject).await,
-        false => serve_h1(shared, stream, subject).await,
+        true => Box::pin(serve_h2(shared, stream, subject)).await,
+        false => Box::pin(serve_h1(shared, stream, subject)).await,
     }
 }
 
@@ -111,8 +111,10 @@ fn service(
     let shared = Rc::clone(shared);
     let peer = Rc::new(peer);
     service_fn(move |request| {
-        let (shared, peer) = (Rc::clone(&shared), Rc::clone(&peer));
-        async move { Ok::<_, Infallible>(handle(shared, peer, request).await) }
+        // Boxed, so that it is gone when the answer begins: hyper keeps the room for it as long as the answer lasts,
+        // and moves it about.
+        let answer = Box::pin(handle(Rc::clone(&shared), Rc::clone(&peer), request));
+        async move { Ok::<_, Infallible>(answer.await) }
     })
 }
 
