@@ -125,7 +125,8 @@ impl Exchange<'_> {
     async fn answer(&self, caller: Caller, head: Parts, body: Incoming) -> Answer {
         match route::plan(self.asked, self.shared.upstream.link().is_down()) {
             Plan::Up => self.up(caller, head, body).await,
-            Plan::UpAsUpgrade => self.up_as_upgrade(caller, head, body).await,
+            // Rare, and bigger than all the others.
+            Plan::UpAsUpgrade => Box::pin(self.up_as_upgrade(caller, head, body)).await,
             plan => self.without_link(plan, caller),
         }
     }

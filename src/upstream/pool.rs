@@ -182,7 +182,8 @@ impl Server {
             }
             // HTTP/1.1 carries one request a connection: there nobody can wait for another's.
             let gate = (!pool.http1.get()).then_some(gate);
-            let made = self.open(way, offer, means, &pool, place).await;
+            // Rare, and far bigger than all that a request needs otherwise.
+            let made = Box::pin(self.open(way, offer, means, &pool, place)).await;
             self.note(&pool, &made);
             drop(gate);
             if let Some(lease) = made? {
