@@ -60,6 +60,16 @@ pub fn opening(asked: &Asked, kept: Option<&str>, known: bool) -> Opening {
         .as_deref()
         .filter(|v| *v != "0");
     match (kept, start) {
+        // What the client knows already, it must not be told as it was before.
+        (Some(kept), Some(start))
+            if asked.options.send_initial_events
+                && !matches!(
+                    version::compare(start, kept),
+                    Some(Ordering::Less | Ordering::Equal)
+                ) =>
+        {
+            Opening::Unknown
+        }
         (Some(_), _) if asked.options.send_initial_events => Opening::Replay { end_bookmark: true },
         (None, _) if asked.options.send_initial_events => Opening::Unknown,
         (Some(_), None) => Opening::Replay {
@@ -193,6 +203,18 @@ mod tests {
                 Opening::Replay { end_bookmark: true },
             ),
             (LIST, None, true, Opening::Unknown),
+            (
+                "/api/v1/pods?watch=1&sendInitialEvents=true&resourceVersion=5",
+                Some("5"),
+                true,
+                Opening::Replay { end_bookmark: true },
+            ),
+            (
+                "/api/v1/pods?watch=1&sendInitialEvents=true&resourceVersion=6",
+                Some("5"),
+                true,
+                Opening::Unknown,
+            ),
         ] {
             assert_eq!(
                 opening(&asked("GET", uri), kept, known),

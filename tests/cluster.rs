@@ -13,6 +13,8 @@ mod informers;
 mod kube_rs;
 #[path = "through/kubectl.rs"]
 mod kubectl;
+#[path = "through/hostile.rs"]
+mod hostile;
 #[path = "through/large.rs"]
 mod large;
 #[path = "through/offline.rs"]

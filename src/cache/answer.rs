@@ -2,12 +2,13 @@
 
 use super::key::{self, Key, Objects, One, Scope};
 use super::note::Note;
-use super::{Cache, Entry};
+use super::{Cache, Entry, version};
 use crate::access::Who;
 use crate::object::{Encoding, TypeMeta};
 use crate::request::accept::takes_document;
-use crate::request::{Asked, Form};
+use crate::request::{Asked, Demand, Form};
 use crate::store::{CollectionId, View};
+use std::cmp::Ordering;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -69,11 +70,14 @@ impl Cache {
             Scope::Document(d) => self.document(asked, who, &d.path_and_query, now),
             Scope::Objects(objects) => {
                 let (list, age) = self.list(asked, who, &objects, now)?;
+                satisfies(asked.options.demand(), &list.view.version).then_some(())?;
                 Some(Found {
                     what: What::List(list),
                     age,
                 })
             }
+            // How new the answer to a get is, nothing says.
+            Scope::One(_) if asked.options.demand() != Demand::Any => None,
             Scope::One(one) => (asked.wanted.iter())
                 .find_map(|w| self.one(asked, who, w.encoding, w.form, &one, now)),
         }
@@ -229,6 +233,19 @@ impl Cache {
             what: What::Document { content_type, body },
             age,
         })
+    }
+}
+
+/// True if a list at `kept` is one that the server could have given. The next page of another list is not.
+fn satisfies(demand: Demand<'_>, kept: &str) -> bool {
+    match demand {
+        Demand::Any => true,
+        Demand::NotOlderThan(version) => !matches!(
+            version::compare(kept, version),
+            None | Some(Ordering::Less)
+        ),
+        Demand::Exactly(version) => kept == version,
+        Demand::NextPage => false,
     }
 }
 

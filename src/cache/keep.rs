@@ -11,7 +11,7 @@ use crate::object::list::ListScanner;
 use crate::object::{self, Encoding, Malformed};
 use crate::request::accept::encoding_of;
 use crate::request::agent::Class;
-use crate::request::{Asked, Form, Verb};
+use crate::request::{Asked, Demand, Form, Verb};
 use crate::store::ram::Fill;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -334,23 +334,15 @@ fn whole(kind: Whole) -> What {
 }
 
 fn list(cache: &Rc<RefCell<Cache>>, key: &Key, class: Class, asked: &Asked) -> Option<What> {
-    let options = &asked.options;
-    let (so_far, fill) = match &options.continue_token {
-        Some(token) => {
+    let (so_far, fill) = match asked.options.demand() {
+        Demand::NextPage => {
+            let token = asked.options.continue_token.as_deref()?;
             let (version, fill) = cache.borrow_mut().take_page(key, token)?;
             (Some(version), fill)
         }
         // A list of a past version on purpose (kubernetes-api.md 3.2): true then, not now.
-        None if options.exact_match => return None,
-        None if options.limit.is_some()
-            && options
-                .resource_version
-                .as_deref()
-                .is_some_and(|v| v != "0") =>
-        {
-            return None;
-        }
-        None => (None, cache.borrow().begin(key, class)),
+        Demand::Exactly(_) => return None,
+        Demand::NotOlderThan(_) | Demand::Any => (None, cache.borrow().begin(key, class)),
     };
     Some(What::List {
         scanner: Some(Box::new(ListScanner::new(

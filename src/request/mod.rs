@@ -8,5 +8,5 @@ pub mod target;
 
 pub use accept::{Form, Wanted};
 pub use path::{Resource, Target};
-pub use query::Options;
+pub use query::{Demand, Options};
 pub use target::{Asked, Refused, Verb, classify};

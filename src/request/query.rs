@@ -16,6 +16,7 @@ pub struct Options {
     pub send_initial_events: bool,
     pub allow_bookmarks: bool,
     pub exact_match: bool,
+    pub not_older: bool,
     pub pretty: bool,
     pub label_selector: String,
     pub field_selector: String,
@@ -24,6 +25,17 @@ pub struct Options {
     /// A parameter that came twice, or an escape that is broken: two programs may read it differently, so it is passed
     /// on and never kept.
     pub ambiguous: bool,
+}
+
+/// What a client says about the version of its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand<'a> {
+    /// Whatever is newest.
+    Any,
+    NotOlderThan(&'a str),
+    Exactly(&'a str),
+    /// What follows on a page that it has.
+    NextPage,
 }
 
 /// Reads a query string as the API server does. Never fails: what cannot be read makes it `ambiguous`.
@@ -60,7 +72,10 @@ impl Options {
         match name {
             "watch" => self.watch = is_true(&value),
             "resourceVersion" => self.resource_version = Some(value).filter(|v| !v.is_empty()),
-            "resourceVersionMatch" => self.exact_match = value == "Exact",
+            "resourceVersionMatch" => {
+                self.exact_match = value == "Exact";
+                self.not_older = value == "NotOlderThan";
+            }
             "limit" => self.limit = value.parse().ok().filter(|n| *n > 0),
             "continue" => self.continue_token = Some(value).filter(|v| !v.is_empty()),
             "timeoutSeconds" => self.timeout_secs = value.parse().ok(),
@@ -71,6 +86,20 @@ impl Options {
             "labelSelector" => self.label_selector = value,
             "fieldSelector" => self.field_selector = value,
             _ => others.push(format!("{name}={value}")),
+        }
+    }
+
+    /// What the client says about the version of its answer.
+    pub fn demand(&self) -> Demand<'_> {
+        let version = self.resource_version.as_deref().filter(|v| *v != "0");
+        match version {
+            _ if self.continue_token.is_some() => Demand::NextPage,
+            // Without a match, a limit makes it exact (kubernetes-api.md 3.2).
+            Some(version) if self.exact_match || (self.limit.is_some() && !self.not_older) => {
+                Demand::Exactly(version)
+            }
+            Some(version) => Demand::NotOlderThan(version),
+            None => Demand::Any,
         }
     }
 

@@ -55,7 +55,8 @@ pub struct Asked {
     pub accept: String,
     /// The client asks for another protocol (exec, attach, port-forward, a watch over WebSocket).
     pub upgrade: bool,
-    /// False where two programs could read the request differently, or the bytes are made for a person's eyes.
+    /// False where two programs could read the request differently, the bytes are made for a person's eyes, or they are
+    /// those of somebody whom the caller impersonates.
     pub keepable: bool,
 }
 
@@ -90,7 +91,10 @@ pub fn classify(head: &Parts) -> Result<Asked, Refused> {
     let mut options = query::parse(path_and_query.query());
     let parsed = path::parse(path_and_query.path());
     let user_agent = text(&head.headers, header::USER_AGENT);
-    let keepable = parsed.is_some() && !options.ambiguous && !is_pretty(user_agent, &options);
+    let keepable = parsed.is_some()
+        && !options.ambiguous
+        && !is_pretty(user_agent, &options)
+        && !impersonates(&head.headers);
     let target = parsed.unwrap_or(Target::Other);
     if let Target::Resource(r) = &target {
         options.watch |= r.watch_prefix;
@@ -141,6 +145,13 @@ fn is_pretty(user_agent: Option<&str>, options: &Options) -> bool {
             .any(|p| a.starts_with(p))
     };
     options.pretty || user_agent.is_some_and(person)
+}
+
+/// The answer is then for somebody else than who the credentials name.
+fn impersonates(headers: &HeaderMap) -> bool {
+    headers
+        .keys()
+        .any(|name| name.as_str().starts_with("impersonate-"))
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
@@ -283,6 +294,14 @@ mod tests {
         ] {
             let asked = classify(&head("GET", uri, &[("user-agent", agent)])).unwrap();
             assert_eq!(asked.keepable, want, "{uri} {agent}");
+        }
+    }
+
+    #[test]
+    fn what_an_impersonated_user_is_told_is_not_keepable() {
+        for name in ["impersonate-user", "impersonate-extra-scopes"] {
+            let asked = classify(&head("GET", "/api/v1/pods", &[(name, "x")])).unwrap();
+            assert!(!asked.keepable, "{name}");
         }
     }
 

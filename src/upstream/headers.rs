@@ -78,7 +78,8 @@ fn filtered(mut headers: HeaderMap, keep: impl Fn(&HeaderName) -> bool) -> Heade
 }
 
 /// The lower-case names in all Connection lines. What must cross whatever a client writes there stays out of it:
-/// `Connection: authorization` must not make a caller anonymous.
+/// `Connection: authorization` must not make a caller anonymous, nor `Connection: impersonate-user` undo what a proxy
+/// before the hub has limited.
 fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
     headers
         .get_all(header::CONNECTION)
@@ -87,7 +88,9 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
         .flat_map(|line| line.split(','))
         .map(|name| name.trim().to_ascii_lowercase())
         .filter(|name| {
-            !name.is_empty() && !matches!(name.as_str(), "authorization" | "content-length")
+            !name.is_empty()
+                && !matches!(name.as_str(), "authorization" | "content-length")
+                && !name.starts_with("impersonate-")
         })
         .collect()
 }
@@ -175,15 +178,21 @@ mod tests {
     }
 
     #[test]
-    fn connection_cannot_strip_the_token() {
+    fn connection_cannot_strip_who_asks() {
         check(
             request_headers,
             &[
                 ("connection", "Authorization, content-length"),
+                ("connection", "Impersonate-User"),
                 ("authorization", "Bearer x"),
                 ("content-length", "3"),
+                ("impersonate-user", "nobody"),
             ],
-            &[("authorization", "Bearer x"), ("content-length", "3")],
+            &[
+                ("authorization", "Bearer x"),
+                ("content-length", "3"),
+                ("impersonate-user", "nobody"),
+            ],
         );
     }
 

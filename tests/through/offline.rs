@@ -16,7 +16,7 @@ const ENCODINGS: [(&str, &str); 2] = [(JSON, JSON), (PROTOBUF, PROTOBUF_WATCH)];
 
 /// The 503 of a hub that is offline and does not know.
 #[track_caller]
-fn unknown(reply: &Whole) {
+pub fn unknown(reply: &Whole) {
     assert_eq!(reply.status, 503, "{}", reply.text());
     assert_eq!(reply.header("content-type"), JSON);
     assert_eq!(
@@ -45,7 +45,7 @@ fn unknown(reply: &Whole) {
 
 /// An answer of the hub's own, with its age.
 #[track_caller]
-fn kept(reply: &Whole) {
+pub fn kept(reply: &Whole) {
     assert_eq!(reply.status, 200, "{}", reply.text());
     let age = reply.header("edge-hub-cache");
     assert!(

@@ -1,0 +1,82 @@
+//! Those who want more than they were told, or something else than what is so.
+
+use serde_json::Value;
+
+use crate::door::{Door, WATCH_LIST};
+use crate::offline::{kept, unknown};
+use crate::support::cluster::Cluster;
+use crate::support::http::Call;
+
+#[test]
+fn what_one_is_told_in_anothers_name_is_told_to_nobody_else() {
+    let cluster = Cluster::shared();
+    let door = Door::with(cluster, "h-as", |setup| {
+        setup.identity(cluster, "admin", "admin")
+    });
+    door.set("one", "1");
+    // A proxy that lets its users in by one identity of its own.
+    let (certificate, key) = cluster.pair("admin");
+    let proxy = door.hub.client().certificate(&certificate, &key);
+    let maps = door.maps("");
+    let by = |user| Call::get(&maps).header("impersonate-user", user);
+    let may = "system:serviceaccount:h-as:tester";
+    proxy.call(by(may)).expect(200);
+    proxy.call(by("nobody")).expect(403);
+    door.cut();
+    for call in [by(may), by("nobody"), Call::get(&maps)] {
+        unknown(&proxy.call(call));
+    }
+    door.mend();
+    // Nor is what the proxy itself was told.
+    kept_for_the_proxy_alone(&door, &proxy, &maps);
+}
+
+fn kept_for_the_proxy_alone(door: &Door, proxy: &crate::support::http::Client, maps: &str) {
+    proxy.get(maps).expect(200);
+    door.cut();
+    kept(&proxy.get(maps));
+    unknown(&proxy.call(Call::get(maps).header("impersonate-user", "nobody")));
+}
+
+#[test]
+fn no_list_is_given_out_as_another_version_or_as_a_page() {
+    let door = Door::new("h-version");
+    for name in ["a", "b", "c"] {
+        door.set(name, "1");
+    }
+    let client = door.client();
+    let version = |list: &Value| {
+        list["metadata"]["resourceVersion"]
+            .as_str()
+            .and_then(|v| v.parse::<u64>().ok())
+            .expect("a version")
+    };
+    let first = client.get(&door.maps("?limit=2")).expect(200).json();
+    let token = first["metadata"]["continue"].as_str().expect("a token");
+    let next = door.maps(&format!("?limit=2&continue={}", token.replace('=', "%3D")));
+    let at = version(&client.get(&door.maps("")).expect(200).json());
+    let maps = |query: String| client.get(&door.maps(&query));
+    door.cut();
+    kept(&maps(format!("?resourceVersion={at}")));
+    kept(&maps(format!("?resourceVersion={}", at - 1)));
+    kept(&maps(format!(
+        "?resourceVersion={at}&resourceVersionMatch=Exact"
+    )));
+    kept(&maps(format!("?resourceVersion={at}&limit=1")));
+    // To answer would be to add all of it to the page that the client has.
+    unknown(&client.get(&next));
+    for other in [at - 1, at + 1] {
+        unknown(&maps(format!(
+            "?resourceVersion={other}&resourceVersionMatch=Exact"
+        )));
+        unknown(&maps(format!("?resourceVersion={other}&limit=1")));
+    }
+    // The client has seen something newer: it must not go back in time.
+    let newer = at + 1;
+    unknown(&maps(format!("?resourceVersion={newer}")));
+    unknown(&maps(format!(
+        "?resourceVersion={newer}&resourceVersionMatch=NotOlderThan"
+    )));
+    unknown(&maps(format!("/a?resourceVersion={newer}")));
+    unknown(&maps(format!("?{WATCH_LIST}&resourceVersion={newer}")));
+}
