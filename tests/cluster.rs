@@ -21,5 +21,7 @@ mod large;
 mod offline;
 #[path = "through/online.rs"]
 mod online;
+#[path = "through/operator.rs"]
+mod operator;
 #[path = "through/restarts.rs"]
 mod restarts;

@@ -1,0 +1,159 @@
+//! What an operator does to a hub that serves: reloads it, gives it addresses, stops it.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::door::{Door, SOON, WATCH_LIST};
+use crate::support::cluster::{Cluster, Release, Setup as Plane};
+use crate::support::http::{JSON, PROTOBUF_WATCH, Watch};
+use crate::support::hub::Setup;
+use crate::support::relay::Relay;
+use crate::support::{free_port, until};
+
+/// What a namespace has after `door.set("one", ..)`: that, and the cluster's CA.
+const BOTH: [&str; 2] = ["kube-root-ca.crt", "one"];
+
+/// The names of the initial events.
+fn added(watch: &mut Watch) -> Vec<String> {
+    let initial = watch.initial(SOON).into_iter();
+    let mut names: Vec<_> = initial
+        .filter(|event| event.kind == "ADDED")
+        .map(|event| event.meta.name)
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn sighup_takes_over_what_is_good_and_keeps_the_old_otherwise() {
+    let mut door = Door::new("p-hup");
+    door.set("one", "1");
+    let client = door.client().agent("app/1");
+    let mut watch = client.watch(&door.maps(&format!("?{WATCH_LIST}")), JSON);
+    assert_eq!(added(&mut watch), BOTH);
+
+    // A mistake changes nothing, and is named.
+    door.hub.reload("cache_agents", "-app");
+    door.hub.logged("cache_agents");
+    door.hub.logged("the old configuration stays in force");
+    door.hub.reload("cache_agents", json!(["*"]));
+    // A file that is no certificate neither.
+    let broken = door.dir.write("broken.pem", "nothing");
+    let ca = door.cluster.ca().display().to_string();
+    door.hub.reload("ca_file", broken.display().to_string());
+    door.hub.logged("broken.pem");
+    client.get(&door.maps("")).expect(200);
+
+    // A good one is in force: this agent's answers are no longer kept or given, and the open watch goes on.
+    door.hub.reload("ca_file", ca);
+    door.hub.reload("cache_agents", json!(["*", "-app"]));
+    door.hub
+        .logged("the new configuration and certificates are in force");
+    door.set("two", "2");
+    assert_eq!(watch.event(SOON).meta.name, "two");
+    door.cut();
+    client.get(&door.maps("")).expect(503);
+}
+
+/// Whether this machine has the address.
+fn is_here(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
+}
+
+#[test]
+fn its_own_addresses_come_and_go_with_it() {
+    let cluster = Cluster::shared();
+    let v4: IpAddr = "169.254.77.1".parse().expect("an address");
+    let v6: IpAddr = "fd00:77::1".parse().expect("an address");
+    assert!(
+        !is_here(v4) && !is_here(v6),
+        "this test needs {v4} and {v6} for itself"
+    );
+    let listen: Vec<String> = [v4, v6]
+        .map(|ip| SocketAddr::new(ip, free_port()).to_string())
+        .to_vec();
+    let mut hub = Setup::new(cluster, &cluster.url())
+        .set("own_addresses", json!([v4, v6]))
+        .set("listen", listen)
+        .start();
+    assert!(
+        is_here(v4) && is_here(v6),
+        "this test needs root (CAP_NET_ADMIN): {}",
+        hub.log()
+    );
+    // Its certificate is good for them.
+    hub.client().get("/version").expect(200);
+    assert_eq!(hub.terminate(SOON), Some(0));
+    assert!(!is_here(v4) && !is_here(v6));
+
+    // One that was killed leaves them; the next one takes them away when it ends.
+    hub.run();
+    hub.kill();
+    assert!(is_here(v4) && is_here(v6));
+    hub.run();
+    hub.client().get("/version").expect(200);
+    assert_eq!(hub.terminate(SOON), Some(0));
+    until("they are gone", Duration::from_secs(5), || {
+        (!is_here(v4) && !is_here(v6)).then_some(())
+    });
+}
+
+#[test]
+fn two_servers_of_which_one_dies() {
+    let first = Cluster::shared();
+    let door = Door::new("p-two");
+    door.set("one", "1");
+    // Two ways to the same API server stand for two of them.
+    let other = Relay::new(first.address());
+    for mode in ["priority", "round-robin"] {
+        door.relay.pass();
+        let hub = Setup::new(first, &door.relay.url())
+            .set("servers", json!([door.relay.url(), other.url()]))
+            .set("mode", mode)
+            .start();
+        hub.sees_online();
+        let client = hub.client().bearer(&door.token);
+        for _ in 0..4 {
+            client.get(&door.maps("")).expect(200);
+        }
+        door.relay.refuse();
+        for _ in 0..20 {
+            let reply = client.get(&door.maps("")).expect(200);
+            assert_eq!(
+                reply.header("edge-hub-cache"),
+                "",
+                "{mode}: from the other one"
+            );
+        }
+        assert!(hub.online());
+    }
+}
+
+#[test]
+fn an_api_server_of_1_34_is_as_good() {
+    static OLDER: OnceLock<Cluster> = OnceLock::new();
+    let cluster = OLDER.get_or_init(|| {
+        Cluster::start(&Plane {
+            release: Release::V1_34,
+            ..Plane::default()
+        })
+    });
+    let door = Door::with(cluster, "p-older", |setup| setup);
+    door.set("one", "1");
+    let client = door.client();
+    let version = client.get("/version").expect(200);
+    assert!(version.text().contains("v1.34"), "{}", version.text());
+    for accept in [JSON, PROTOBUF_WATCH] {
+        let mut watch = client.watch(&door.maps(&format!("?{WATCH_LIST}")), accept);
+        assert_eq!(added(&mut watch), BOTH, "{accept}");
+    }
+    client.get(&door.maps("")).expect(200);
+    door.cut();
+    let kept = client.get(&door.maps("")).expect(200);
+    assert_ne!(kept.header("edge-hub-cache"), "");
+    let mut held = client.watch(&door.maps(&format!("?{WATCH_LIST}")), JSON);
+    assert_eq!(added(&mut held), BOTH);
+}
