@@ -20,6 +20,9 @@ pub struct Number {
     pub measured: Option<f64>,
     /// The most that it may be. Without: for comparison only.
     pub budget: Option<f64>,
+    /// What it should be, where the budget is more for now; `note` says what is in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goal: Option<f64>,
     /// Whether more than the budget fails the run.
     pub guards: bool,
     pub note: String,
@@ -29,7 +32,8 @@ pub struct Number {
 pub struct Table {
     budgets: Budgets,
     over: Vec<String>,
-    found: Vec<String>,
+    found: usize,
+    missed: usize,
 }
 
 impl Table {
@@ -45,7 +49,8 @@ impl Table {
         Table {
             budgets,
             over: Vec::new(),
-            found: Vec::new(),
+            found: 0,
+            missed: 0,
         }
     }
 
@@ -66,8 +71,13 @@ impl Table {
             Some(_) => "ok",
             None => "",
         };
+        let goal = number.goal.filter(|goal| value > *goal);
+        let missed = goal.map_or(String::new(), |goal| {
+            format!(" for now; MISSES ITS GOAL {goal}")
+        });
+        self.missed += usize::from(goal.is_some());
         println!(
-            "{name:<36} {shown:>12}  {:<6} {budget:>12}  {verdict}",
+            "{name:<36} {shown:>12}  {:<6} {budget:>12}  {verdict}{missed}",
             number.unit
         );
         if verdict == "OVER" {
@@ -77,7 +87,7 @@ impl Table {
             ));
         }
         number.measured = Some((value * 100.0).round() / 100.0);
-        self.found.push(name.to_owned());
+        self.found += 1;
     }
 
     /// Writes what was found into the file.
@@ -90,7 +100,12 @@ impl Table {
     /// Whether every guarded number is within its budget.
     pub fn passed(&self) -> bool {
         self.over.iter().for_each(|line| println!("OVER {line}"));
-        println!("{} numbers, {} over", self.found.len(), self.over.len());
+        println!(
+            "{} numbers, {} over, {} miss their goal",
+            self.found,
+            self.over.len(),
+            self.missed
+        );
         self.over.is_empty()
     }
 }
