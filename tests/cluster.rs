@@ -7,14 +7,14 @@ mod support;
 mod bad_input;
 #[path = "through/door.rs"]
 mod door;
+#[path = "through/hostile.rs"]
+mod hostile;
 #[path = "through/informers.rs"]
 mod informers;
 #[path = "through/kube_rs.rs"]
 mod kube_rs;
 #[path = "through/kubectl.rs"]
 mod kubectl;
-#[path = "through/hostile.rs"]
-mod hostile;
 #[path = "through/large.rs"]
 mod large;
 #[path = "through/offline.rs"]

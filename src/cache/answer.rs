@@ -240,10 +240,9 @@ impl Cache {
 fn satisfies(demand: Demand<'_>, kept: &str) -> bool {
     match demand {
         Demand::Any => true,
-        Demand::NotOlderThan(version) => !matches!(
-            version::compare(kept, version),
-            None | Some(Ordering::Less)
-        ),
+        Demand::NotOlderThan(version) => {
+            !matches!(version::compare(kept, version), None | Some(Ordering::Less))
+        }
         Demand::Exactly(version) => kept == version,
         Demand::NextPage => false,
     }

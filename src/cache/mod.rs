@@ -10,6 +10,7 @@ pub mod watched;
 use crate::access::Who;
 use crate::limits;
 use crate::object;
+use crate::object::list::ListHead;
 use crate::request::agent::{Agents, Class};
 use crate::request::{Form, Resource};
 use crate::store::ram::{Fill, Ram};
@@ -44,8 +45,23 @@ struct Page {
     key: Key,
     continue_token: String,
     version: String,
+    /// Of the list, such as `PodList`.
+    kind: String,
     fill: Fill,
     since: Instant,
+}
+
+impl Page {
+    fn new(key: Key, head: ListHead, fill: Fill) -> Self {
+        Page {
+            key,
+            continue_token: head.continue_token,
+            version: head.resource_version,
+            kind: head.type_meta.kind,
+            fill,
+            since: Instant::now(),
+        }
+    }
 }
 
 /// Why something was or was not kept, counted where it is decided.
@@ -228,6 +244,8 @@ impl Cache {
         note: &note::Note,
     ) -> Result<CollectionId, NotKept> {
         self.make_room_in_table(key);
+        // Not what it was begun for: only the answer itself told its form, and another may have been quicker.
+        let fill = fill.replacing(self.id(key));
         let id = match self.store.commit(fill, version, &note.to_bytes()) {
             Ok(id) => id,
             Err(refused) => {
@@ -272,37 +290,29 @@ impl Cache {
     }
 
     /// Takes the pages before the one that this token asks for.
-    fn take_page(&mut self, key: &Key, continue_token: &str) -> Option<(String, Fill)> {
+    fn take_page(&mut self, key: &Key, continue_token: &str) -> Option<(String, String, Fill)> {
         let at = self
             .pages
             .iter()
             .position(|p| p.key == *key && p.continue_token == continue_token)?;
         let page = self.pages.swap_remove(at);
-        Some((page.version, page.fill))
+        Some((page.version, page.kind, page.fill))
     }
 
     /// Keeps pages until the next one comes; the one that waits longest makes room.
-    fn put_page(&mut self, key: Key, continue_token: String, version: String, fill: Fill) {
-        let now = Instant::now();
+    fn put_page(&mut self, page: Page) {
         let mut at = 0;
         while at < self.pages.len() {
             // The same list begun anew, or one that nobody went on with: etcd forgets its token after 5 minutes.
-            let stale = self.pages[at].key == key
-                || now - self.pages[at].since > limits::PAGED_LIST_AGE_MAX;
+            let stale = self.pages[at].key == page.key
+                || page.since - self.pages[at].since > limits::PAGED_LIST_AGE_MAX;
             if stale || (self.pages.is_full() && self.is_oldest_page(at)) {
-                let page = self.pages.swap_remove(at);
-                self.store.abort(page.fill);
+                let old = self.pages.swap_remove(at);
+                self.store.abort(old.fill);
             } else {
                 at += 1;
             }
         }
-        let page = Page {
-            key,
-            continue_token,
-            version,
-            fill,
-            since: now,
-        };
         if let Err(page) = self.pages.push(page) {
             self.store.abort(page.fill);
         }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::door::{Door, WATCH_LIST};
 use crate::offline::{kept, unknown};
 use crate::support::cluster::Cluster;
-use crate::support::http::Call;
+use crate::support::http::{Call, JSON};
 
 #[test]
 fn what_one_is_told_in_anothers_name_is_told_to_nobody_else() {
@@ -79,4 +79,52 @@ fn no_list_is_given_out_as_another_version_or_as_a_page() {
     )));
     unknown(&maps(format!("/a?resourceVersion={newer}")));
     unknown(&maps(format!("?{WATCH_LIST}&resourceVersion={newer}")));
+}
+
+/// Metadata alone, as a metadata informer asks for it.
+const METADATA: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
+/// The same program lists objects and metadata at once, as a controller manager does.
+#[test]
+fn objects_and_their_metadata_are_never_mixed() {
+    let door = Door::new("h-forms");
+    for name in ["a", "b", "c"] {
+        door.set(name, "1");
+    }
+    let client = door.client();
+    let list = |accept: &'static str, query: &str| {
+        client
+            .call(Call::get(&door.maps(query)).accept(accept))
+            .expect(200)
+            .json()
+    };
+    let next = |page: &Value| {
+        let token = page["metadata"]["continue"].as_str().expect("a token");
+        format!("?limit=2&continue={}", token.replace('=', "%3D"))
+    };
+    let is_whole = |list: &Value, kind: &str, with_data: bool| {
+        assert_eq!(list["kind"], kind);
+        let items = list["items"].as_array().expect("items");
+        assert_eq!(items.len(), 4);
+        for item in items {
+            assert_eq!(item["data"].is_object(), with_data, "{item}");
+        }
+    };
+    list(JSON, "");
+    list(METADATA, "");
+    door.cut();
+    is_whole(&list(JSON, ""), "ConfigMapList", true);
+    is_whole(&list(METADATA, ""), "PartialObjectMetadataList", false);
+    door.mend();
+    // A page of one is not the page before of the other, though their tokens are the same.
+    door.set("c", "2");
+    let of_metadata = next(&list(METADATA, "?limit=2"));
+    let of_objects = next(&list(JSON, "?limit=2"));
+    assert_eq!(of_metadata, of_objects);
+    list(METADATA, &of_metadata);
+    list(JSON, &of_objects);
+    door.cut();
+    is_whole(&list(JSON, ""), "ConfigMapList", true);
+    is_whole(&list(METADATA, ""), "PartialObjectMetadataList", false);
 }
