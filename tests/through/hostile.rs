@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use crate::door::{Door, WATCH_LIST};
+use crate::door::{Door, SOON, WATCH_LIST};
 use crate::offline::{kept, unknown};
 use crate::support::cluster::Cluster;
 use crate::support::http::{Call, JSON};
+use crate::support::until;
 
 #[test]
 fn what_one_is_told_in_anothers_name_is_told_to_nobody_else() {
@@ -127,4 +128,43 @@ fn objects_and_their_metadata_are_never_mixed() {
     door.cut();
     is_whole(&list(JSON, ""), "ConfigMapList", true);
     is_whole(&list(METADATA, ""), "PartialObjectMetadataList", false);
+}
+
+#[test]
+fn rights_that_were_taken_away_are_gone_offline_too() {
+    let door = Door::new("h-revoked");
+    door.set("one", "1");
+    let client = door.client();
+    client.get(&door.maps("")).expect(200);
+    client.get(&door.maps("/one")).expect(200);
+    client.get("/api/v1/configmaps").expect(200);
+    client.get("/api/v1/namespaces/h-revoked/pods").expect(200);
+    let kubectl = door.cluster.kubectl();
+    kubectl
+        .run(&["delete", "clusterrolebinding", "h-revoked-tester"])
+        .ok();
+    until("the rights are gone", SOON, || {
+        (client.get(&door.maps("/one")).status == 403).then_some(())
+    });
+    door.cut();
+    // Refused by itself, and so not told by a list that holds it either.
+    unknown(&client.get(&door.maps("/one")));
+    // Nobody asked for these since.
+    kept(&client.get(&door.maps("")));
+    kept(&client.get("/api/v1/namespaces/h-revoked/pods"));
+    door.mend();
+    client.get(&door.maps("")).expect(403);
+    door.cut();
+    // All namespaces hold this one.
+    unknown(&client.get(&door.maps("")));
+    unknown(&client.get("/api/v1/configmaps"));
+    door.mend();
+    let again = ["create", "clusterrolebinding", "h-revoked-tester"];
+    let role = ["--clusterrole=edit", "--serviceaccount=h-revoked:tester"];
+    kubectl.run(&[&again[..], &role[..]].concat()).ok();
+    until("the rights are back", SOON, || {
+        (client.get(&door.maps("/one")).status == 200).then_some(())
+    });
+    door.cut();
+    kept(&client.get(&door.maps("/one")));
 }
