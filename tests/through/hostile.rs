@@ -1,11 +1,13 @@
 //! Those who want more than they were told, or something else than what is so.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::door::{Door, SOON, WATCH_LIST};
 use crate::offline::{kept, unknown};
 use crate::support::cluster::Cluster;
-use crate::support::http::{Call, JSON};
+use crate::support::http::{Call, JSON, Reply};
 use crate::support::until;
 
 #[test]
@@ -167,4 +169,30 @@ fn rights_that_were_taken_away_are_gone_offline_too() {
     });
     door.cut();
     kept(&client.get(&door.maps("/one")));
+}
+
+#[test]
+fn many_watches_of_new_tokens_keep_nobody_out() {
+    let door = Door::new("h-new");
+    let other = door.cluster.account("h-new", "other", "edit");
+    // Nobody has been answered yet when the last one asks, as after a restart of the hub.
+    door.relay.delay(Duration::from_millis(100));
+    let connection = door.client().connect().expect("a connection");
+    let path = door.maps("?watch=1&resourceVersion=0");
+    let replies: Vec<Reply> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..160)
+            .map(|_| scope.spawn(|| connection.share().send(Call::get(&path))))
+            .collect();
+        asking
+            .into_iter()
+            .map(|one| one.join().expect("no panic").expect("a reply"))
+            .collect()
+    });
+    assert!(replies.iter().all(|reply| reply.status == 200));
+    door.hub
+        .client()
+        .bearer(&other)
+        .get(&door.maps(""))
+        .expect(200);
+    door.hub.client().bearer("wrong").get(&path).expect(401);
 }
