@@ -14,7 +14,7 @@ pub enum Exit {
     Usage,
     /// The configuration is wrong or missing.
     Config,
-    /// `check` found something that `run` would fail on.
+    /// `check` found something to put right.
     Findings,
     /// `status` found no running hub.
     NotRunning,
@@ -32,10 +32,7 @@ pub const EXITS: &[(Exit, &str)] = &[
         Exit::Config,
         "the configuration is wrong or missing; trying again does not help",
     ),
-    (
-        Exit::Findings,
-        "`check` found something that `run` would fail on",
-    ),
+    (Exit::Findings, "`check` found something to put right"),
     (Exit::NotRunning, "`status` found no running hub"),
 ];
 

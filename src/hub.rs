@@ -6,7 +6,7 @@ use crate::cache::Cache;
 use crate::certs::hub_ca::{self, HubCa};
 use crate::certs::papers::Papers;
 use crate::cli::logging;
-use crate::config::{AgentRule, Config, Mode, needs_restart};
+use crate::config::{AgentRule, Config, keep_until_restart};
 use crate::error::Failure;
 use crate::health::LinkState;
 use crate::limits;
@@ -15,7 +15,7 @@ use crate::server::{accept, connection};
 use crate::sys::address::AddressGuard;
 use crate::sys::clock::{self, Clock};
 use crate::sys::rlimit;
-use crate::upstream::{Order, ServerUrl, Settings, Upstream};
+use crate::upstream::{Settings, Upstream};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ServerConfig;
 use std::cell::{Cell, RefCell};
@@ -38,8 +38,7 @@ pub struct Shared {
     pub papers: RefCell<Papers>,
     pub started: Instant,
     pub connections: Arc<Semaphore>,
-    /// Told by `status`, until the next reload.
-    pub warnings: RefCell<Vec<String>>,
+    troubles: RefCell<Troubles>,
     path: PathBuf,
     hub_ca: RefCell<HubCa>,
     cluster_ips: RefCell<Vec<IpAddr>>,
@@ -49,6 +48,19 @@ pub struct Shared {
     tunnels: Arc<Semaphore>,
     drain: watch::Sender<bool>,
     seed: Cell<u64>,
+}
+
+/// What `status` warns of, each until its cause is gone.
+#[derive(Default)]
+struct Troubles {
+    /// Of the hub's own CA, which is opened once.
+    hub_ca: Vec<String>,
+    /// The file that SIGHUP did not take: with it no hub starts.
+    file: Vec<String>,
+    /// What could not be loaded when it was last tried.
+    not_loaded: Option<String>,
+    /// Of what was loaded.
+    papers: Vec<String>,
 }
 
 /// Runs the hub until it is told to end. `path` is where SIGHUP finds the configuration again.
@@ -157,13 +169,17 @@ fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     let (mut hub_ca, told) =
         hub_ca::open(&config.state_dir, &config.node_name).map_err(|e| failed(&e))?;
     let papers = Papers::load(&config, &mut hub_ca, &[], &clock).map_err(|e| failed(&e))?;
-    let mut warnings: Vec<String> = told.iter().map(ToString::to_string).collect();
-    warnings.extend(papers.warnings.iter().cloned());
-    warnings.iter().for_each(|w| log::warn!("{w}"));
+    let troubles = Troubles {
+        hub_ca: told.iter().map(ToString::to_string).collect(),
+        papers: papers.warnings.clone(),
+        ..Troubles::default()
+    };
+    let at_start = troubles.hub_ca.iter().chain(&troubles.papers);
+    at_start.for_each(|trouble| log::warn!("{trouble}"));
     let server_config = papers.server_config(&clock).map_err(|e| failed(&e))?;
     let tls = papers.upstream_tls(&clock).map_err(|e| failed(&e))?;
     Ok(Rc::new(Shared {
-        upstream: Upstream::new(settings(&config, tls)?),
+        upstream: Upstream::new(settings(&config, tls)),
         cache: Rc::new(RefCell::new(Cache::new(
             config.cache_bytes_max,
             agents(&config),
@@ -171,7 +187,7 @@ fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         known: RefCell::default(),
         started: Instant::now(),
         connections: Arc::new(Semaphore::new(config.connections_max)),
-        warnings: RefCell::new(warnings),
+        troubles: RefCell::new(troubles),
         path,
         hub_ca: RefCell::new(hub_ca),
         cluster_ips: RefCell::default(),
@@ -186,24 +202,15 @@ fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     }))
 }
 
-fn settings(config: &Config, tls: crate::upstream::TlsFor) -> Result<Settings, Failure> {
-    let servers: Result<Vec<ServerUrl>, String> = config
-        .servers
-        .iter()
-        .map(|url| ServerUrl::parse(&url.to_string()))
-        .collect();
-    let order = match config.mode {
-        Mode::Priority => Order::Priority,
-        Mode::RoundRobin => Order::RoundRobin,
-    };
-    Ok(Settings {
+fn settings(config: &Config, tls: crate::upstream::TlsFor) -> Settings {
+    Settings {
         ping_after: config.ping_after,
         ping_wait: config.ping_wait,
         connect_timeout: config.connect_timeout,
         probe_min: config.probe_min,
         probe_max: config.probe_max,
-        ..Settings::new(servers.map_err(Failure::failed)?, order, tls)
-    })
+        ..Settings::new(config.servers.clone(), config.mode, tls)
+    }
 }
 
 fn agents(config: &Config) -> Agents {
@@ -357,23 +364,26 @@ impl Shared {
 
     /// SIGHUP: the configuration and all certificates, or none of them.
     fn reload(&self) {
-        let config = match Config::load(&self.path) {
+        let mut config = match Config::load(&self.path) {
             Ok(config) => config,
             Err(error) => {
-                error
-                    .lines()
-                    .iter()
-                    .for_each(|line| log::error!("reload: {line}"));
-                return log::error!("reload: the old configuration stays in force");
+                let lines = error.lines();
+                lines.iter().for_each(|line| log::error!("reload: {line}"));
+                log::error!("reload: the old configuration stays in force");
+                // Such a file lets no hub start.
+                self.troubles.borrow_mut().file = lines;
+                return;
             }
         };
-        for key in needs_restart(&self.config.borrow(), &config) {
-            log::warn!("reload: `{key}` has changed, and takes effect with the next start");
-        }
+        let kept = keep_until_restart(&self.config.borrow(), &mut config);
         if let Err(error) = self.take_papers(&config) {
-            return log::error!(
-                "reload: {error}; the old configuration and certificates stay in force"
-            );
+            log::error!("reload: {error}; the old configuration and certificates stay in force");
+            self.troubles.borrow_mut().file = vec![error];
+            return;
+        }
+        self.troubles.borrow_mut().file.clear();
+        for key in kept {
+            log::warn!("reload: `{key}` has changed, and takes effect with the next start");
         }
         logging::set(&config.log);
         self.cache
@@ -386,9 +396,24 @@ impl Shared {
     /// Files that were renewed without a word, as the kubelet does.
     fn look_at_papers(&self) {
         let config = self.config.borrow().clone();
-        if let Err(error) = self.take_papers(&config) {
+        let error = self.take_papers(&config).err();
+        let before = std::mem::replace(&mut self.troubles.borrow_mut().not_loaded, error.clone());
+        if let Some(error) = error.filter(|error| before.as_ref() != Some(error)) {
             log::warn!("certificates: {error}; the ones loaded before stay in use");
         }
+    }
+
+    /// What somebody should do something about, a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let troubles = self.troubles.borrow();
+        let file = troubles.file.iter().map(|line| {
+            format!("the new configuration was not taken, and the next start fails on it: {line}")
+        });
+        let not_loaded = troubles.not_loaded.iter();
+        let not_loaded =
+            not_loaded.map(|line| format!("the certificates loaded before stay in use: {line}"));
+        let others = troubles.hub_ca.iter().chain(&troubles.papers).cloned();
+        file.chain(not_loaded).chain(others).collect()
     }
 
     fn take_papers(&self, config: &Config) -> Result<(), String> {
@@ -397,7 +422,10 @@ impl Shared {
         let papers = Papers::load(config, &mut hub_ca, &cluster_ips, &self.clock)
             .map_err(|e| e.to_string())?;
         let before = self.papers.borrow().fingerprint();
-        *self.warnings.borrow_mut() = papers.warnings.clone();
+        self.troubles
+            .borrow_mut()
+            .papers
+            .clone_from(&papers.warnings);
         if papers.fingerprint() == before {
             return Ok(());
         }

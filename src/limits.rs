@@ -90,6 +90,8 @@ pub const WATCH_SECS_MAX: u64 = 86_400;
 
 /// Connections that may wait in the kernel's queue of one listener.
 pub const LISTEN_BACKLOG: u32 = 128;
+/// How long a new connection waits for a place when all are taken; then it is refused.
+pub const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 /// Bytes read from a client at one time.
 pub const READ_BYTES: usize = 4 * 1024;
 /// Bytes of a refused request that are read and dropped before the connection is left to itself.
@@ -157,12 +159,10 @@ pub const CLI_REPLY_SECS_MAX: u64 = 5;
 pub const LOG_LINE_CHARS_MAX: usize = 4_096;
 /// How long `check` gives one server: to resolve, to connect, to answer.
 pub const CHECK_SERVER_SECS_MAX: u64 = 10;
-/// Bytes of a certificate or key file that `check` reads. A bundle of all public CAs has a quarter of it.
-pub const CHECK_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Days before its end from which `check` and `status` warn of a certificate: a weekend, and time to act.
-pub const CERT_WARN_DAYS: i64 = 7;
+pub const CERT_WARN_DAYS: u64 = 7;
 /// Seconds of difference to the server's clock from which `check` warns: tokens and leases begin to go wrong.
-pub const CLOCK_WARN_SECS: i64 = 30;
+pub const CLOCK_WARN_SECS: u64 = 30;
 
 // ---- sys
 
@@ -240,8 +240,6 @@ pub const LINK_LOG_WINDOW_SECS: u64 = 60;
 
 // ---- upstream
 
-/// Length of a server's URL, in bytes: a DNS name has at most 253.
-pub const SERVER_URL_BYTES_MAX: usize = 300;
 /// Addresses of one name that are tried: beyond, the connect deadline has long passed.
 pub const SERVER_ADDRESSES_MAX: usize = 16;
 /// Milliseconds before the next address of a name is tried beside the former (RFC 8305 recommends 250).

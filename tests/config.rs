@@ -9,9 +9,10 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use edge_hub::certs::pem::encode as pem;
 use edge_hub::config::{
-    AgentRule, Config, ConfigError, File, FileIdentity, IDENTITY_KEYS, KEYS, Mode, Problem, Reload,
-    Rim, changed, known, needs_restart,
+    AgentRule, Config, ConfigError, File, FileIdentity, IDENTITY_KEYS, KEYS, Key, Mode, Problem,
+    Reload, Rim, changed, keep_until_restart, known,
 };
 use edge_hub::error::EXITS;
 use edge_hub::limits::{CONFIG_BYTES_MAX, CONFIG_PROBLEMS_MAX};
@@ -598,10 +599,18 @@ fn a_reload_tells_what_it_cannot_do() {
         ),
         (
             r#""cache_max_bytes": "1MiB", "node_name": "b""#,
-            &["node_name", "cache_max_bytes"],
+            &["node_name"],
         ),
     ] {
-        assert_eq!(needs_restart(&old, &good(&with(rest))), want, "{rest}");
+        let file = good(&with(rest));
+        let mut new = file.clone();
+        assert_eq!(keep_until_restart(&old, &mut new), want, "{rest}");
+        // What is not told is taken over, what is told is as it was.
+        let taken: Vec<&str> = changed(&old, &new).iter().map(|key| key.name).collect();
+        let all = changed(&old, &file);
+        let rest_of = |key: &&&Key| key.reload == Reload::Live;
+        let live: Vec<&str> = all.iter().filter(rest_of).map(|key| key.name).collect();
+        assert_eq!(taken, live, "{rest}");
     }
     let new = good(&with(r#""client_cert": "/a", "client_key": "/b""#));
     assert_eq!(
@@ -759,6 +768,31 @@ fn the_readme_has_the_tables_of_the_code() {
         .map(|(exit, text)| vec![exit.code().to_string(), (*text).to_owned()])
         .collect();
     assert_eq!(readme_table("exit codes"), exits);
+}
+
+#[test]
+fn the_readme_names_every_metric() {
+    // The names are literals of these two files, whole, and nowhere else.
+    let code = [
+        include_str!("../src/admin/metrics.rs"),
+        include_str!("../src/admin/report.rs"),
+    ]
+    .concat();
+    let mut of_code: Vec<&str> = code
+        .split('"')
+        .filter(|word| {
+            word.starts_with("edge_hub_")
+                && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        })
+        .collect();
+    let table = readme_table("metrics");
+    let mut of_readme: Vec<&str> = table.iter().map(|row| row[0].trim_matches('`')).collect();
+    of_code.sort_unstable();
+    of_readme.sort_unstable();
+    assert_eq!(of_readme, of_code);
+    for row in &table {
+        assert!(code.contains(&row[1]), "{row:?}");
+    }
 }
 
 #[test]
@@ -978,7 +1012,7 @@ fn authority(name: &str) -> Authority {
     params
         .distinguished_name
         .push(rcgen::DnType::CommonName, name);
-    let pem = params.self_signed(&key).unwrap().pem();
+    let pem = pem("CERTIFICATE", params.self_signed(&key).unwrap().der());
     Authority {
         issuer: rcgen::Issuer::new(params, key),
         pem,
@@ -1138,8 +1172,14 @@ fn check_tells_what_is_wrong_with_files_and_ports() {
         ("early", (2090, 2100)),
     ] {
         let (cert, key) = issue(&ca, "node", "system:node:gw-1", years);
-        dir.write(&format!("{name}.crt"), cert.pem().as_bytes());
-        dir.write(&format!("{name}.key"), key.serialize_pem().as_bytes());
+        dir.write(
+            &format!("{name}.crt"),
+            pem("CERTIFICATE", cert.der()).as_bytes(),
+        );
+        dir.write(
+            &format!("{name}.key"),
+            pem("PRIVATE KEY", &key.serialize_der()).as_bytes(),
+        );
     }
     dir.write("empty", b"");
     dir.write("torn", b"-----BEGIN CERTIFICATE-----\nMIIB");
@@ -1161,14 +1201,22 @@ fn check_tells_what_is_wrong_with_files_and_ports() {
         (
             pair("good.crt", "open.key"),
             0,
-            "warn  client_key: others may read",
+            "holds a secret, and its mode 0644 lets others at it: chmod 0600",
         ),
-        (pair("good.crt", "other.key"), 4, "cannot be used together"),
+        (
+            pair("good.crt", "other.key"),
+            4,
+            "is not that of the first certificate",
+        ),
         (pair("old.crt", "old.key"), 4, "expired at 2021-01-01"),
-        (pair("early.crt", "early.key"), 4, "is the clock right?"),
-        (pair("empty", "good.key"), 4, "holds no certificate"),
+        (pair("early.crt", "early.key"), 4, "set the clock"),
+        (
+            pair("empty", "good.key"),
+            4,
+            "no PEM block CERTIFICATE; it is empty",
+        ),
         (pair("torn", "good.key"), 4, "client_cert: "),
-        (pair("good.crt", "empty"), 4, "holds no key"),
+        (pair("good.crt", "empty"), 4, "no PEM block PRIVATE KEY"),
         (
             r#", "client_ca_file": "good.crt""#.to_owned(),
             0,

@@ -26,11 +26,17 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 static ANSWERED: [[AtomicU64; 5]; 3] = [const { [const { AtomicU64::new(0) }; 5] }; 3];
 static LEFT: AtomicU64 = AtomicU64::new(0);
+static REFUSED: AtomicU64 = AtomicU64::new(0);
 
 /// Counts one answer by where it came from and the class of its status.
 pub fn answered(from: From, status: u16) {
     let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
     ANSWERED[from as usize][class].fetch_add(1, Relaxed);
+}
+
+/// Counts a connection that found no place.
+pub fn refused() {
+    REFUSED.fetch_add(1, Relaxed);
 }
 
 /// Counts a client that left before there was an answer.
@@ -51,7 +57,7 @@ pub struct Sample {
     pub name: &'static str,
     pub kind: &'static str,
     pub help: &'static str,
-    pub value: f64,
+    pub value: u64,
 }
 
 /// The counters above and `samples`, in Prometheus' text format.
@@ -82,6 +88,17 @@ pub fn text(samples: &[Sample]) -> String {
         "Clients that left before there was an answer.",
     );
     let _ = writeln!(out, "edge_hub_clients_left_total {}", LEFT.load(Relaxed));
+    head(
+        &mut out,
+        "edge_hub_connections_refused_total",
+        "counter",
+        "Connections refused because all were in use.",
+    );
+    let _ = writeln!(
+        out,
+        "edge_hub_connections_refused_total {}",
+        REFUSED.load(Relaxed)
+    );
     for sample in samples {
         head(&mut out, sample.name, sample.kind, sample.help);
         let _ = writeln!(out, "{} {}", sample.name, sample.value);

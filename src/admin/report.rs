@@ -50,7 +50,7 @@ pub fn status(shared: &Shared) -> Status {
             hub: answers(From::Hub),
         },
         certificates: certificates(shared),
-        warnings: shared.warnings.borrow().clone(),
+        warnings: shared.warnings(),
     }
 }
 
@@ -178,7 +178,7 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
         name,
         kind: "counter",
         help,
-        value: value as f64,
+        value,
     };
     let up = matches!(shared.upstream.link().state(), LinkState::Up { .. });
     let open = shared.config.borrow().connections_max - shared.connections.available_permits();
@@ -186,42 +186,42 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
         gauge(
             "edge_hub_link_up",
             "1 while an API server is reachable.",
-            f64::from(u8::from(up)),
+            u64::from(up),
         ),
         gauge(
             "edge_hub_client_connections",
             "Open connections of clients.",
-            open as f64,
+            open as u64,
         ),
         gauge(
             "edge_hub_upstream_connections",
             "Open connections to API servers.",
-            servers.iter().map(|s| s.connections).sum::<usize>() as f64,
+            servers.iter().map(|s| s.connections).sum::<usize>() as u64,
         ),
         gauge(
             "edge_hub_upstream_streams",
             "Requests under way at API servers.",
-            servers.iter().map(|s| s.streams).sum::<usize>() as f64,
+            servers.iter().map(|s| s.streams).sum::<usize>() as u64,
         ),
         gauge(
             "edge_hub_cache_bytes",
             "Bytes that kept answers take.",
-            totals.bytes as f64,
+            totals.bytes as u64,
         ),
         gauge(
             "edge_hub_cache_bytes_max",
             "Bytes that kept answers may take.",
-            totals.bytes_max as f64,
+            totals.bytes_max as u64,
         ),
         gauge(
             "edge_hub_cache_collections",
             "Collections kept.",
-            totals.collections as f64,
+            totals.collections as u64,
         ),
         gauge(
             "edge_hub_cache_objects",
             "Objects kept.",
-            totals.objects as f64,
+            totals.objects as u64,
         ),
         counter(
             "edge_hub_cache_evicted_total",

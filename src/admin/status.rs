@@ -184,9 +184,9 @@ pub struct Requests {
 pub struct Certificate {
     /// What for: `serving`, `hub ca`, `client`, `identity system:node:gw-1`.
     pub what: String,
-    /// `O=system:nodes, CN=system:node:gw-1`.
+    /// `CN=system:node:gw-1,O=system:nodes`.
     pub subject: String,
-    /// `2026-11-21 02:51 UTC`.
+    /// `2026-11-21T02:51:00Z`.
     pub not_after: String,
     /// Below 0: it is over.
     pub days_left: i64,

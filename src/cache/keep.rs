@@ -29,7 +29,7 @@ pub struct Keeper {
 
 enum What {
     List {
-        scanner: Option<ListScanner>,
+        scanner: Option<Box<ListScanner>>,
         fill: Option<Fill>,
         /// Version and kind of the pages before.
         so_far: Option<(String, String)>,
@@ -208,7 +208,7 @@ impl Keeper {
                     return Err(Malformed::Syntax);
                 };
                 let so_far = so_far.take();
-                self.commit_list(scanner, fill, so_far)
+                self.commit_list(*scanner, fill, so_far)
             }
             What::Whole { body, kind } => {
                 let (body, kind) = (std::mem::take(body), *kind);
@@ -349,7 +349,10 @@ fn list(cache: &Rc<RefCell<Cache>>, key: &Key, class: Class, asked: &Asked) -> O
         Demand::NotOlderThan(_) | Demand::Any => (None, cache.borrow().begin(key, class)),
     };
     Some(What::List {
-        scanner: Some(ListScanner::new(key.encoding, limits::OBJECT_BYTES_MAX)),
+        scanner: Some(Box::new(ListScanner::new(
+            key.encoding,
+            limits::OBJECT_BYTES_MAX,
+        ))),
         fill: Some(fill),
         so_far,
         item_broken: false,

@@ -24,6 +24,8 @@ pub struct CertificateFields<'a> {
     pub public_key: &'a [u8],
     /// The content of the extension subjectAltName, in DER.
     alternative_names: Option<&'a [u8]>,
+    /// The content of the extension basicConstraints, in DER.
+    constraints: Option<&'a [u8]>,
 }
 
 /// Why a certificate cannot be used.
@@ -84,9 +86,9 @@ impl<'a> CertificateFields<'a> {
         let public_key = inner.expect(der::SEQUENCE)?.whole;
         inner.optional(der::context_primitive(1))?; // unique identifiers, which nobody uses
         inner.optional(der::context_primitive(2))?;
-        let alternative_names = match inner.optional(der::context_constructed(3))? {
-            Some(extensions) => find_alternative_names(Reader::new(extensions.content))?,
-            None => None,
+        let (alternative_names, constraints) = match inner.optional(der::context_constructed(3))? {
+            Some(extensions) => find_extensions(Reader::new(extensions.content))?,
+            None => (None, None),
         };
         inner.end()?;
         outer.expect(der::SEQUENCE)?; // signature algorithm
@@ -99,7 +101,24 @@ impl<'a> CertificateFields<'a> {
             not_after_unix_secs,
             public_key,
             alternative_names,
+            constraints,
         })
+    }
+
+    /// Whether it may sign others. What cannot be read, or is not there, says no.
+    pub fn is_ca(&self) -> bool {
+        let is_ca = |content| {
+            let mut constraints = Reader::new(content).enter(der::SEQUENCE)?;
+            constraints.optional(der::BOOLEAN)
+        };
+        let said = self.constraints.map(is_ca);
+        matches!(
+            said,
+            Some(Ok(Some(Value {
+                content: [0xff],
+                ..
+            })))
+        )
     }
 
     /// Who it is for.
@@ -144,22 +163,31 @@ fn alternative_name(name: Value<'_>) -> Option<String> {
     }
 }
 
-fn find_alternative_names(mut outer: Reader<'_>) -> Result<Option<&[u8]>, DerError> {
+/// The contents of subjectAltName and basicConstraints.
+type Extensions<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+fn find_extensions(mut outer: Reader<'_>) -> Result<Extensions<'_>, DerError> {
     const SUBJECT_ALT_NAME: [u8; 3] = [0x55, 0x1d, 0x11];
+    const BASIC_CONSTRAINTS: [u8; 3] = [0x55, 0x1d, 0x13];
     let mut extensions = outer.enter(der::SEQUENCE)?;
     outer.end()?;
-    let mut found = None;
+    let (mut names, mut constraints) = (None, None);
     while !extensions.is_empty() {
         let mut extension = extensions.enter(der::SEQUENCE)?;
         let id = extension.expect(der::OBJECT_IDENTIFIER)?;
         extension.optional(der::BOOLEAN)?; // critical
         let content = extension.expect(der::OCTET_STRING)?.content;
         extension.end()?;
-        if id.content == SUBJECT_ALT_NAME && found.replace(content).is_some() {
+        let found = match id.content {
+            id if id == SUBJECT_ALT_NAME => &mut names,
+            id if id == BASIC_CONSTRAINTS => &mut constraints,
+            _ => continue,
+        };
+        if found.replace(content).is_some() {
             return Err(DerError);
         }
     }
-    Ok(found)
+    Ok((names, constraints))
 }
 
 /// RFC 5280 section 4.1.2.5: UTCTime to 2049, GeneralizedTime after; seconds and `Z` always.

@@ -191,7 +191,8 @@ impl fmt::Display for OutOfDate {
 
 impl std::error::Error for OutOfDate {}
 
-fn in_date(not_before: u64, not_after: u64, now: u64) -> Result<(), OutOfDate> {
+/// Whether `now` is within these seconds since 1970, UTC, both included.
+pub fn in_date(not_before: u64, not_after: u64, now: u64) -> Result<(), OutOfDate> {
     if now < not_before {
         Err(OutOfDate::NotYet {
             not_before_unix_secs: not_before,
@@ -216,13 +217,16 @@ pub struct Authorities {
 impl Authorities {
     /// Loads every certificate of a PEM file. One that cannot be used fails the whole, and is named.
     pub fn load(path: &Path) -> Result<Authorities, LoadError> {
-        let certificates =
-            read_blocks(path, AUTHORITY_FILE_BYTES_MAX)?.take_certificates(AUTHORITIES_MAX)?;
-        Authorities::new(certificates, path)
+        Authorities::new(Authorities::read(path)?, path)
+    }
+
+    /// The certificates of a PEM file, at least one, not yet looked at.
+    pub fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, LoadError> {
+        read_blocks(path, AUTHORITY_FILE_BYTES_MAX)?.take_certificates(AUTHORITIES_MAX)
     }
 
     /// Takes certificates that were read already. The path is the one that errors name.
-    pub(super) fn new(
+    pub fn new(
         certificates: Vec<CertificateDer<'static>>,
         path: &Path,
     ) -> Result<Authorities, LoadError> {

@@ -9,7 +9,7 @@ mod der;
 pub mod hub_ca;
 pub mod load;
 pub mod papers;
-mod pem;
+pub mod pem;
 pub mod sans;
 pub mod server_config;
 pub mod subject;

@@ -5,6 +5,7 @@ use super::hub_ca::{HubCa, HubCaError};
 use super::load::{Authorities, LoadError, Pair};
 use super::sans::Sans;
 use super::server_config::{ServerConfigError, ServingPair, server_config};
+use super::subject::Subject;
 use crate::access::Rule;
 use crate::config::{Config, San};
 use crate::sys::clock::Clock;
@@ -161,11 +162,21 @@ impl Papers {
             .chain([&self.serving])
             .flat_map(Pair::fingerprint)
             .collect();
+        // The same pair for other callers, and the same certificates in other places, are a change as well.
+        for (rule, _) in &self.identities {
+            all.extend(rule.common_name.bytes().chain([0]));
+            all.extend(rule.organization.iter().flat_map(|o| o.bytes()).chain([0]));
+        }
+        all.extend([
+            u8::from(self.node.is_some()),
+            u8::from(self.clients.is_some()),
+        ]);
         for authorities in [Some(&self.servers), self.clients.as_ref()]
             .into_iter()
             .flatten()
         {
             let roots = authorities.roots();
+            all.extend(roots.len().to_le_bytes());
             all.extend(
                 roots
                     .roots
@@ -192,13 +203,7 @@ impl Papers {
 /// A pair goes up for its own subject alone: anything else would lend an identity.
 fn identity_of(identity: &crate::config::Identity) -> Result<(Rule, Pair), String> {
     let pair = Pair::load(&identity.pair.cert, &identity.pair.key).map_err(|e| e.to_string())?;
-    let subject = pair.subject();
-    let same_name = subject.common_name.as_ref() == Some(&identity.cn);
-    let same_organization = identity
-        .o
-        .as_ref()
-        .is_none_or(|o| subject.organizations.contains(o));
-    if !same_name || !same_organization {
+    if !is_of(identity, pair.subject()) {
         return Err(format!(
             "{} is for another subject; the pair must be the caller's own",
             identity.pair.cert.display()
@@ -209,6 +214,16 @@ fn identity_of(identity: &crate::config::Identity) -> Result<(Rule, Pair), Strin
         organization: identity.o.clone(),
     };
     Ok((rule, pair))
+}
+
+/// Whether the subject is the one that the entry names.
+pub fn is_of(identity: &crate::config::Identity, subject: &Subject) -> bool {
+    let same_name = subject.common_name.as_ref() == Some(&identity.cn);
+    let same_organization = identity
+        .o
+        .as_ref()
+        .is_none_or(|o| subject.organizations.contains(o));
+    same_name && same_organization
 }
 
 /// The names that the hub is called by.

@@ -1,7 +1,7 @@
 //! DER into PEM (RFC 7468). Pure. The way back is `rustls::pki_types::pem`.
 
 /// The block `label` around `der`, in lines of 64 letters.
-pub(super) fn encode(label: &str, der: &[u8]) -> String {
+pub fn encode(label: &str, der: &[u8]) -> String {
     const LINE_BYTES: usize = 48;
     let mut out = format!("-----BEGIN {label}-----\n");
     for line in der.chunks(LINE_BYTES) {

@@ -4,13 +4,12 @@
 use std::io::{IsTerminal, Write};
 use std::os::linux::fs::MetadataExt;
 use std::sync::{OnceLock, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use env_logger::{Builder, Logger, Target};
 use log::{Level, Log, Metadata, Record};
 
-use super::utc;
 use crate::limits::LOG_LINE_CHARS_MAX;
+use crate::sys::clock::{civil, system_unix_secs};
 
 /// Starts the log, or gives the running one another filter. `RUST_LOG`, where it is set, overrides `filter`.
 pub fn set(filter: &str) {
@@ -71,7 +70,7 @@ fn build(filter: &str) -> Logger {
         let line = form.line(
             record.level(),
             &record.args().to_string(),
-            SystemTime::now(),
+            system_unix_secs(),
         );
         writeln!(out, "{line}")
     });
@@ -106,16 +105,15 @@ impl Form {
         }
     }
 
-    fn line(self, level: Level, message: &str, now: SystemTime) -> String {
+    fn line(self, level: Level, message: &str, now_unix_secs: u64) -> String {
         let message = one_line(message);
         match self {
             Form::Journal => format!("<{}>{message}", priority(level)),
             Form::Plain => format!("{level} {message}"),
             Form::Terminal => {
-                let secs = now
-                    .duration_since(UNIX_EPOCH)
-                    .map_or(0, |since| since.as_secs());
-                format!("{} {level} {message}", utc::time(secs))
+                let at = civil(now_unix_secs);
+                let (hour, minute, second) = (at.hour, at.minute, at.second);
+                format!("{hour:02}:{minute:02}:{second:02} {level} {message}")
             }
         }
     }
@@ -153,13 +151,10 @@ pub fn one_line(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn lines_as_each_reader_wants_them() {
-        let now = UNIX_EPOCH + Duration::from_secs(3_661);
         for (form, level, want) in [
             (Form::Journal, Level::Error, "<3>link down"),
             (Form::Journal, Level::Warn, "<4>link down"),
@@ -168,7 +163,7 @@ mod tests {
             (Form::Plain, Level::Warn, "WARN link down"),
             (Form::Terminal, Level::Info, "01:01:01 INFO link down"),
         ] {
-            assert_eq!(form.line(level, "link down\n", now), want);
+            assert_eq!(form.line(level, "link down\n", 3_661), want);
         }
     }
 

@@ -3,8 +3,8 @@
 mod check;
 mod http;
 pub mod logging;
+mod span;
 mod status;
-mod utc;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::logging::one_line;
-use super::{complain, http, say, utc};
-use crate::admin::status::{Collection, CollectionState, Reach, Server, Status};
+use super::span::span;
+use super::{complain, http, say};
+use crate::admin::status::{Certificate, Collection, CollectionState, Reach, Server, Status};
 use crate::config::admin_listen;
 use crate::error::Exit;
 use crate::limits::{CERT_WARN_DAYS, CLI_REPLY_SECS_MAX};
+use crate::sys::clock::{rfc3339, system_unix_secs};
 
 /// Asks, and prints. A hub that runs without its link is a running hub.
 pub(super) fn status(config: &Path, json: bool) -> Exit {
@@ -23,7 +25,7 @@ pub(super) fn status(config: &Path, json: bool) -> Exit {
         }
         Ok(body) => match serde_json::from_str::<Status>(&body) {
             Ok(status) => {
-                say(show(&status).trim_end());
+                say(show(&status, system_unix_secs()).trim_end());
                 Exit::Ok
             }
             Err(_) => not_running(at, "what answers there is no edge-hub"),
@@ -57,89 +59,113 @@ pub(super) fn fetch(at: SocketAddr) -> Result<String, String> {
     String::from_utf8(reply.body).map_err(|_| "its answer is not text".to_owned())
 }
 
-/// Worst news first, as far as that goes: warnings, link, servers, then what is kept and the rest.
-fn show(s: &Status) -> String {
+/// Link first, then what is wrong, then what is kept and the rest. `now` is in seconds since 1970, UTC.
+fn show(s: &Status, now: u64) -> String {
     let mut out = String::new();
     let mut line = |text: String| {
         // Whatever answers on that port does not get to move the cursor.
         let _ = writeln!(out, "{}", one_line(&text));
     };
     line(format!(
-        "edge-hub {} on {}, pid {}, up {}",
-        s.version,
-        s.node_name,
-        s.pid,
-        utc::span(s.uptime_secs)
+        "link      {}{}",
+        since(s.link.state, s.link.since_secs, now),
+        behind_colon(s.link.reason.as_deref())
     ));
+    if s.link.state == Reach::Down {
+        line("          what is kept is answered, all else gets 503".to_owned());
+    }
+    s.servers
+        .iter()
+        .for_each(|server| line(server_line(server, now)));
     s.warnings
         .iter()
         .for_each(|warning| line(format!("WARNING   {warning}")));
-    let reason = s
-        .link
-        .reason
-        .as_deref()
-        .map(|why| format!(": {why}"))
-        .unwrap_or_default();
-    line(format!(
-        "link      {} for {}{reason}",
-        word(s.link.state),
-        utc::span(s.link.since_secs)
-    ));
-    s.servers
+    s.certificates
         .iter()
-        .for_each(|server| line(server_line(server)));
+        .filter_map(ends_soon)
+        .for_each(|warning| line(format!("WARNING   {warning}")));
     line(format!(
-        "store     {}, {} of {}, {} collections, {} objects, {} evicted, {} being filled",
-        s.store.kind,
-        size(s.store.bytes),
-        size(s.store.bytes_max),
+        "kept      {} collections, {} objects, {} of {} ({}), {} evicted, {} being filled",
         s.store.collections,
         s.store.objects,
+        size(s.store.bytes),
+        size(s.store.bytes_max),
+        s.store.kind,
         s.store.evicted,
         s.store.filling
-    ));
-    line(format!(
-        "clients   {} of {} connections",
-        s.connections.open, s.connections.max
     ));
     line(format!(
         "answers   {} from the cloud, {} from the cache, {} by the hub itself",
         s.requests.cloud, s.requests.cache, s.requests.hub
     ));
+    line(format!(
+        "clients   {} of {} connections",
+        s.connections.open, s.connections.max
+    ));
     for cert in &s.certificates {
-        let left = match cert.days_left {
-            days if days < 0 => "OVER".to_owned(),
-            days if days < CERT_WARN_DAYS => format!("ONLY {days} days left"),
-            days => format!("{days} days left"),
+        let until = match cert.days_left {
+            days if days > FOR_EVER_DAYS => "without end".to_owned(),
+            _ => format!("until {}", cert.not_after),
         };
         line(format!(
-            "cert      {}: {}, until {}, {left}",
-            cert.what, cert.subject, cert.not_after
+            "cert      {}: {}, {until}",
+            cert.what, cert.subject
         ));
     }
+    line(format!(
+        "hub       edge-hub {} on {}, pid {}, up {}",
+        s.version,
+        s.node_name,
+        s.pid,
+        span(s.uptime_secs)
+    ));
     table(&s.collections).into_iter().for_each(line);
     out
 }
 
-fn word(state: Reach) -> &'static str {
+/// A certificate with more days left has no end that anybody will see (RFC 5280 section 4.1.2.5: the year 9999).
+const FOR_EVER_DAYS: i64 = 365 * 1_000;
+
+fn ends_soon(cert: &Certificate) -> Option<String> {
+    let what = match cert.days_left {
+        days if days < 0 => "is OVER: nobody accepts it any more".to_owned(),
+        days if days.unsigned_abs() < CERT_WARN_DAYS => format!("has ONLY {days} days left"),
+        _ => return None,
+    };
+    Some(format!(
+        "certificate {} ({}) {what}; it ends at {}; put a new one in its place",
+        cert.what, cert.subject, cert.not_after
+    ))
+}
+
+/// `DOWN for 12m 30s, since 2026-11-21T02:51:00Z`.
+fn since(state: Reach, secs: u64, now: u64) -> String {
     match state {
-        Reach::Up => "up",
-        Reach::Down => "DOWN",
-        Reach::Unknown => "not yet known",
+        Reach::Unknown => "not yet known".to_owned(),
+        Reach::Up => format!("up for {}, {}", span(secs), at(secs, now)),
+        Reach::Down => format!("DOWN for {}, {}", span(secs), at(secs, now)),
     }
 }
 
-fn server_line(s: &Server) -> String {
-    let error = s
-        .last_error
-        .as_deref()
-        .map(|error| format!("; last error: {error}"))
-        .unwrap_or_default();
+fn at(secs: u64, now: u64) -> String {
+    format!("since {}", rfc3339(now.saturating_sub(secs)))
+}
+
+fn behind_colon(text: Option<&str>) -> String {
+    text.map(|text| format!(": {text}")).unwrap_or_default()
+}
+
+fn server_line(s: &Server, now: u64) -> String {
+    // An error of a server that is up again is history, and says so.
+    let error = match (&s.last_error, s.state) {
+        (None, _) => String::new(),
+        (Some(error), Reach::Up) => format!("; last error, over now: {error}"),
+        (Some(error), _) => format!("; last error: {error}"),
+    };
     format!(
-        "server    {} {} for {}, {} connections, {} streams{error}",
+        "server    {} {}, {} connections, {} requests under way{error}",
         s.url,
-        word(s.state),
-        utc::span(s.since_secs),
+        since(s.state, s.since_secs, now),
         s.connections,
         s.streams
     )
@@ -148,7 +174,7 @@ fn server_line(s: &Server) -> String {
 /// The collections in columns as wide as they need to be.
 fn table(collections: &[Collection]) -> Vec<String> {
     if collections.is_empty() {
-        return vec!["kept      nothing yet".to_owned()];
+        return Vec::new();
     }
     let head = [
         "AGENT",
@@ -161,7 +187,7 @@ fn table(collections: &[Collection]) -> Vec<String> {
         "SIZE",
         "VERSION",
         "STATE",
-        "AGE",
+        "UNCHANGED FOR",
     ];
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(collections.iter().map(row));
@@ -189,9 +215,9 @@ fn table(collections: &[Collection]) -> Vec<String> {
 fn row(c: &Collection) -> [String; 11] {
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let state = match c.state {
-        CollectionState::Complete => "complete",
+        CollectionState::Complete => "followed",
         CollectionState::Filling => "filling",
-        CollectionState::Frozen => "frozen",
+        CollectionState::Frozen => "as it was",
     };
     [
         c.agent.clone(),
@@ -204,7 +230,7 @@ fn row(c: &Collection) -> [String; 11] {
         size(c.bytes),
         c.version.clone(),
         state.to_owned(),
-        utc::span(c.age_secs),
+        span(c.age_secs),
     ]
 }
 
@@ -223,7 +249,7 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::status::{Certificate, Link};
+    use crate::admin::status::Link;
 
     #[test]
     fn a_person_reads_the_trouble_first() {
@@ -254,10 +280,11 @@ mod tests {
             warnings: vec!["the state folder cannot be written".into()],
             ..Status::default()
         };
-        let text = show(&status);
+        let text = show(&status, 1_700_000_750);
         for part in [
-            "on gw-1\\u{1b}[2J, pid 0, up 1m 30s\nWARNING   the state folder",
-            "link      DOWN for 12m 30s: connection refused\n",
+            "link      DOWN for 12m 30s, since 2023-11-14T22:13:20Z: connection refused\n",
+            "\nWARNING   the state folder",
+            "on gw-1\\u{1b}[2J, pid 0, up 1m 30s\n",
             "server    https://a:6443 not yet known",
             "ONLY 2 days left",
             "kubelet",
@@ -265,7 +292,9 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
-        assert!(show(&Status::default()).contains("nothing yet"));
+        assert!(text.starts_with("link"), "{text}");
+        let nothing = show(&Status::default(), 0);
+        assert!(nothing.contains("not yet known") && nothing.contains("kept      0 collections"));
     }
 
     #[test]

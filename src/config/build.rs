@@ -162,7 +162,7 @@ impl Look<'_> {
         }
         let path = self.path(key, text)?;
         if let Err(why) = (self.rim.look)(&path) {
-            let way_out = format!("put it there, or set `{key}` to where it is");
+            let way_out = format!("put a readable one there, or set `{key}` to where it is");
             self.problems
                 .add(key, format!("{}: {why}", path.display()), &way_out);
         }

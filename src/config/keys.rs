@@ -123,6 +123,7 @@ pub struct Key {
     /// What it does, in a sentence.
     pub text: &'static str,
     differs: fn(&Config, &Config) -> bool,
+    copy: fn(&Config, &mut Config),
 }
 
 /// A key of an entry of `identities`.
@@ -164,6 +165,7 @@ macro_rules! keys {
         &[$(Key {
             name: $name, kind: $kind, default: $default, reload: Reload::$reload, text: $text,
             differs: |old, new| old.$field != new.$field,
+            copy: |from, to| to.$field.clone_from(&from.$field),
         },)*]
     };
 }
@@ -178,7 +180,7 @@ pub const KEYS: &[Key] = keys! {
     "servers", Kind::Servers { max: CONFIG_LIST_MAX }, "", Restart, servers, "The API servers.";
     "mode", Kind::Choice(&["priority", "round-robin"]), r#""priority""#, Restart, mode, "Which of several servers is asked: the first that is up, or one after the other.";
     "ca_file", Kind::Path, r#""/etc/kubernetes/pki/ca.crt""#, Live, ca_file, "The CA that signed the servers' certificates.";
-    "client_cert", Kind::MaybePath, "null", Live, client, "The node's own certificate towards the servers.";
+    "client_cert", Kind::MaybePath, "null", Live, client, "The hub's own certificate, shown when it probes the servers. No request of a client goes up with it.";
     "client_key", Kind::MaybePath, "null", Live, client, "The key to it. Both or none.";
     "client_ca_file", Kind::MaybePath, "null", Live, client_ca_file, "The CA whose client certificates the hub accepts.";
     "identities", Kind::Identities { max: CONFIG_LIST_MAX }, "[]", Live, identities, "Who may come with a client certificate, and with which pair the hub goes up for them.";
@@ -188,10 +190,10 @@ pub const KEYS: &[Key] = keys! {
     "admin_listen", Kind::Address, r#""127.0.0.1:10267""#, Restart, admin_listen, "Where `/status` and `/metrics` are, plain HTTP.";
     "serving_cert", Kind::MaybePath, "null", Live, serving, "The certificate that the hub shows. Without it one from the hub's own CA.";
     "serving_key", Kind::MaybePath, "null", Live, serving, "The key to it. Both or none.";
-    "extra_sans", LIST, "[]", Restart, extra_sans, "Further names and addresses for the certificate from the hub's own CA.";
+    "extra_sans", LIST, "[]", Live, extra_sans, "Further names and addresses for the certificate from the hub's own CA.";
     "state_dir", Kind::Path, r#""/var/lib/edge-hub""#, Restart, state_dir, "Where the hub keeps its CA.";
     "store", Kind::Choice(&["ram"]), r#""ram""#, Restart, store, "Where answers are kept.";
-    "cache_max_bytes", Kind::Bytes { min: CACHE_BYTES_MIN, max: CACHE_BYTES_MAX }, "8388608", Restart, cache_bytes_max, "What all kept answers may take together.";
+    "cache_max_bytes", Kind::Bytes { min: CACHE_BYTES_MIN, max: CACHE_BYTES_MAX }, "8388608", Live, cache_bytes_max, "What all kept answers may take together.";
     "cache_agents", LIST, "[]", Live, cache_agents, "Whose answers are kept, beside the built-in list: names, `*` for all, `-name` for not this one.";
     "drain_secs", Kind::Number { min: 0, max: 3_600 }, "20", Live, drain, "How long open requests may go on after SIGTERM.";
     "log", Kind::Text, r#""info""#, Live, log, "What is logged: error, warn, info, debug, trace or off. `RUST_LOG` overrides it.";
@@ -200,7 +202,7 @@ pub const KEYS: &[Key] = keys! {
     "connect_timeout_ms", Kind::Number { min: 50, max: 60_000 }, "3000", Restart, connect_timeout, "How long a server may take to accept a connection.";
     "probe_min_ms", Kind::Number { min: 20, max: 60_000 }, "1000", Restart, probe_min, "The first wait between two probes of a server that is down.";
     "probe_max_ms", Kind::Number { min: 20, max: 600_000 }, "30000", Restart, probe_max, "The longest wait between two probes.";
-    "header_timeout_ms", Kind::Number { min: 50, max: 120_000 }, "10000", Restart, header_timeout, "How long a client may take for its handshake, and for the head of a request.";
+    "header_timeout_ms", Kind::Number { min: 50, max: 120_000 }, "10000", Live, header_timeout, "How long a client may take for its handshake, and for the head of a request.";
     "connections_max", Kind::Number { min: CONNECTIONS_MIN, max: CONNECTIONS_MAX }, "512", Restart, connections_max, "Client connections open at once.";
 };
 
@@ -214,13 +216,17 @@ pub fn changed(old: &Config, new: &Config) -> Vec<&'static Key> {
     KEYS.iter().filter(|key| (key.differs)(old, new)).collect()
 }
 
-/// The names of the keys whose value differs and takes effect only at the next start.
-pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    changed(old, new)
-        .iter()
-        .filter(|key| key.reload == Reload::Restart)
-        .map(|key| key.name)
-        .collect()
+/// Makes of `new` what a hub that runs with `old` takes over of it: a key that takes effect only at the next start keeps
+/// its value. The names of those are returned.
+pub fn keep_until_restart(old: &Config, new: &mut Config) -> Vec<&'static str> {
+    let kept = changed(old, new)
+        .into_iter()
+        .filter(|key| key.reload == Reload::Restart);
+    kept.map(|key| {
+        (key.copy)(old, new);
+        key.name
+    })
+    .collect()
 }
 
 /// The known name nearest to a misspelt one, if any is near enough to be meant.

@@ -9,19 +9,21 @@ mod places;
 mod values;
 
 use std::fs;
-use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::{ConfigError, Problem};
 pub use file::{File, FileIdentity};
-pub use keys::{IDENTITY_KEYS, KEYS, Key, Kind, Reload, changed, known, nearest, needs_restart};
+pub use keys::{
+    IDENTITY_KEYS, KEYS, Key, Kind, Reload, changed, keep_until_restart, known, nearest,
+};
 pub use values::{
     AgentRule, Host, Identity, Mode, PairFiles, San, ServerUrl, StoreKind, log_filter,
 };
 
 use crate::limits::CONFIG_BYTES_MAX;
+use crate::sys::file::{FileFault, read_bounded};
 
 /// Where the file is, unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/edge-hub/config.json";
@@ -117,23 +119,20 @@ pub struct Rim<'a> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let failed = |cause| ConfigError::Read {
-        path: path.to_owned(),
-        cause,
-    };
-    let file = fs::File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    // One more than allowed tells too long from just right.
-    file.take(CONFIG_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() > CONFIG_BYTES_MAX {
-        return Err(ConfigError::TooLarge {
-            path: path.to_owned(),
-            bytes_max: CONFIG_BYTES_MAX,
-        });
-    }
-    Ok(bytes)
+    read_bounded(path, CONFIG_BYTES_MAX).map_err(|error| match error.fault {
+        FileFault::TooLarge { max_bytes } => ConfigError::TooLarge {
+            path: error.path,
+            bytes_max: max_bytes,
+        },
+        FileFault::Read(cause) => ConfigError::Read {
+            path: error.path,
+            cause,
+        },
+        _ => ConfigError::Read {
+            path: error.path,
+            cause: std::io::Error::other("it is not a file"),
+        },
+    })
 }
 
 /// Whether `path` is a regular file that this process may read.

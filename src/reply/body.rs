@@ -94,8 +94,9 @@ impl Passed {
                     };
                     if let Some(keeper) = &mut self.keeper {
                         keeper.feed(&bytes);
-                        // hyper need not ask for the end of a body whose length it knows.
-                        if self.body.is_end_stream() {
+                        // hyper does not ask for the end of a body whose length it knows, and an HTTP/2 server may
+                        // send that end apart from the last bytes.
+                        if self.body.is_end_stream() || self.body.size_hint().exact() == Some(0) {
                             self.finish();
                         }
                     }

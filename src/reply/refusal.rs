@@ -30,7 +30,6 @@ pub enum Refusal {
     UpstreamSilent,
     /// The client's own body broke off.
     BodyBroken,
-    TooBusy,
 }
 
 impl Refusal {
@@ -50,8 +49,7 @@ impl Refusal {
             Refusal::Offline
             | Refusal::OfflineWrite
             | Refusal::NotSent
-            | Refusal::UpstreamCertificate
-            | Refusal::TooBusy => 503,
+            | Refusal::UpstreamCertificate => 503,
             Refusal::OutcomeUnknown | Refusal::UpstreamSilent => 504,
         }
     }
@@ -123,7 +121,6 @@ impl fmt::Display for Message {
             ),
             Refusal::UpstreamSilent => f.write_str("edge-hub: the API server did not answer in time"),
             Refusal::BodyBroken => f.write_str("edge-hub: bad request: the body broke off before its end"),
-            Refusal::TooBusy => f.write_str("edge-hub: too many connections are open"),
         }
     }
 }

@@ -26,6 +26,8 @@ type Writing = Pin<Box<dyn Future<Output = Result<(), BrokenOff>>>>;
 /// The body's side.
 pub struct Script {
     writing: Option<Writing>,
+    /// How it ended, until that is told.
+    broken: Option<BrokenOff>,
     slot: Rc<RefCell<Option<Bytes>>>,
 }
 
@@ -46,6 +48,7 @@ impl Script {
         };
         Script {
             writing: Some(Box::pin(write(pen))),
+            broken: None,
             slot,
         }
     }
@@ -56,20 +59,20 @@ impl Script {
         if let Some(piece) = self.slot.borrow_mut().take() {
             return Poll::Ready(Some(Ok(piece)));
         }
-        let ended = match &mut self.writing {
-            None => return Poll::Ready(None),
-            Some(writing) => writing.as_mut().poll(cx),
-        };
-        if let Poll::Ready(result) = ended {
+        if let Some(writing) = &mut self.writing
+            && let Poll::Ready(result) = writing.as_mut().poll(cx)
+        {
             self.writing = None;
-            if let Err(broken) = result {
-                return Poll::Ready(Some(Err(broken)));
-            }
+            self.broken = result.err();
         }
-        match self.slot.borrow_mut().take() {
-            Some(piece) => Poll::Ready(Some(Ok(piece))),
-            None if self.writing.is_none() => Poll::Ready(None),
-            None => Poll::Pending,
+        // The last piece may have been written just before the end.
+        if let Some(piece) = self.slot.borrow_mut().take() {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        match (self.broken.take(), &self.writing) {
+            (Some(broken), _) => Poll::Ready(Some(Err(broken))),
+            (None, None) => Poll::Ready(None),
+            (None, Some(_)) => Poll::Pending,
         }
     }
 }
@@ -112,13 +115,13 @@ mod tests {
         got
     }
 
-    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    #[tokio::test(flavor = "current_thread")]
     async fn pieces_come_in_order_and_the_end_shows() {
         let script = Script::new(|pen| async move {
             pen.write(Bytes::from_static(b"a")).await;
             pen.write(Bytes::new()).await;
             pen.write(Bytes::from_static(b"b")).await;
-            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+            tokio::task::yield_now().await;
             pen.write(Bytes::from_static(b"c")).await;
             Ok(())
         });

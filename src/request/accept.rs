@@ -35,11 +35,7 @@ pub fn wanted(accept: Option<&str>) -> heapless::Vec<Wanted, { limits::ACCEPT_CL
         let (mut q, mut form, mut version) = (1000u16, Some(Form::Object), "v1");
         for part in parts {
             match part.split_once('=').unwrap_or((part, "")) {
-                ("q", value) => {
-                    q = value
-                        .parse::<f32>()
-                        .map_or(0, |f| (f.clamp(0.0, 1.0) * 1000.0) as u16)
-                }
+                ("q", value) => q = thousandths(value),
                 ("as", "PartialObjectMetadata" | "PartialObjectMetadataList") => {
                     form = Some(Form::Metadata)
                 }
@@ -67,6 +63,20 @@ pub fn wanted(accept: Option<&str>) -> heapless::Vec<Wanted, { limits::ACCEPT_CL
     // Stable: clauses of one weight stay in the client's order.
     clauses.sort_by_key(|(q, _)| std::cmp::Reverse(*q));
     clauses.into_iter().map(|(_, w)| w).collect()
+}
+
+/// A weight of RFC 9110 12.4.2 (`1`, `0.5`, `0.125`) in thousandths; what is none weighs nothing.
+fn thousandths(text: &str) -> u16 {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(3);
+    if fraction.len() > 3 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return 0;
+    }
+    match whole {
+        "1" => 1000,
+        "0" => digits.fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0')),
+        _ => 0,
+    }
 }
 
 /// Which clause of `Accept` takes a document of this `Content-Type`, counted from 0; `None`: none does. Weights are
@@ -198,6 +208,14 @@ mod tests {
         );
         check(Some("application/yaml"), "");
         check(Some("application/json;q=0"), "");
+        check(
+            Some("application/json;q=x,application/json;q=0.0001,application/json;q=-1"),
+            "",
+        );
+        check(
+            Some("application/json;q=0.12,application/vnd.kubernetes.protobuf;q=0.125"),
+            "Protobuf/Object Json/Object",
+        );
         check(
             Some(&"application/json,".repeat(500)),
             &["Json/Object"; limits::ACCEPT_CLAUSES_MAX].join(" "),

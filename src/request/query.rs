@@ -123,25 +123,27 @@ fn is_true(value: &str) -> bool {
 
 /// Whole seconds of a Go duration such as `5m33s`, `1h0m5.5s` or `34s`.
 fn go_duration_secs(text: &str) -> Option<u64> {
-    let mut total = 0f64;
+    let mut millis = 0u64;
     let mut rest = text;
     while !rest.is_empty() {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..end].parse().ok()?;
         let unit_end = rest[end..]
             .find(|c: char| c.is_ascii_digit() || c == '.')
             .map_or(rest.len(), |n| end + n);
-        total += number
-            * match &rest[end..unit_end] {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 0.001,
-                _ => return None,
-            };
+        let unit: u64 = match &rest[end..unit_end] {
+            "h" => 3_600_000,
+            "m" => 60_000,
+            "s" => 1_000,
+            "ms" => 1,
+            _ => return None,
+        };
+        // What is after the point is less than a second for all units that Go prints with one.
+        let whole = rest[..end].split('.').next()?;
+        let part = whole.parse::<u64>().ok()?.checked_mul(unit)?;
+        millis = millis.checked_add(part)?;
         rest = &rest[unit_end..];
     }
-    (total >= 0.0 && total < 1e9).then_some(total as u64)
+    Some(millis / 1_000)
 }
 
 #[cfg(test)]
@@ -158,7 +160,8 @@ mod tests {
             ("5", None),
             ("x", None),
             ("", Some(0)),
-            ("9e9h", None),
+            ("99999999999999999999h", None),
+            ("9999999999999999h", None),
         ] {
             assert_eq!(go_duration_secs(text), want, "{text}");
         }

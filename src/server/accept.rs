@@ -1,12 +1,15 @@
 //! Takes connections in, no more than may be open at one time.
 
+use crate::admin::metrics;
 use crate::limits;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 /// Opens a listener.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -20,24 +23,26 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(limits::LISTEN_BACKLOG)
 }
 
-/// Accepts for ever: a permit first, then a connection, so that what is over the bound waits in the kernel's queue and
-/// is refused when that is full. An error is one of: the client left (go on), we are out of something (wait), the
-/// listener is broken (open it anew).
+/// Accepts for ever. What comes while all permits are out waits for [`limits::CONNECTION_WAIT`], with one connection
+/// taken in and the others in the kernel's queue; then it is refused, and so is what follows until one is given back.
+///
+/// An error is one of: the client left (go on), we are out of something (wait), the listener is broken (open it anew).
 pub async fn accept(
     address: SocketAddr,
     mut listener: TcpListener,
-    permits: std::sync::Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     serve: Rc<dyn Fn(TcpStream, SocketAddr, OwnedSemaphorePermit)>,
 ) {
+    let mut refusing = false;
     loop {
-        let Ok(permit) = std::sync::Arc::clone(&permits).acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                let _ = stream.set_nodelay(true);
-                serve(stream, peer, permit);
-            }
+            Ok((stream, peer)) => match permit(&permits, &mut refusing).await {
+                Some(permit) => {
+                    let _ = stream.set_nodelay(true);
+                    serve(stream, peer, permit);
+                }
+                None => metrics::refused(),
+            },
             Err(error) if client_left(&error) => {}
             Err(error) if out_of_something(&error) => {
                 log::warn!("listen={address} accept failed, waiting a second: {error}");
@@ -49,6 +54,21 @@ pub async fn accept(
             }
         }
     }
+}
+
+/// A place for one connection; `None`: it is refused. `refusing` is whether the one before was.
+async fn permit(permits: &Arc<Semaphore>, refusing: &mut bool) -> Option<OwnedSemaphorePermit> {
+    let wait = match refusing {
+        true => Duration::ZERO,
+        false => limits::CONNECTION_WAIT,
+    };
+    let acquired = timeout(wait, Arc::clone(permits).acquire_owned()).await;
+    let permit = acquired.ok().and_then(Result::ok);
+    if permit.is_none() && !*refusing {
+        log::warn!("all connections_max are open: new ones are refused");
+    }
+    *refusing = permit.is_none();
+    permit
 }
 
 /// Opens a listener that could not be opened, or broke: for ever, once a second.

@@ -40,8 +40,8 @@ pub async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr) {
         },
     };
     match session.alpn_protocol() == Some(b"h2") {
-        true => serve_h2(shared, stream, subject).await,
-        false => serve_h1(shared, stream, subject).await,
+        true => Box::pin(serve_h2(shared, stream, subject)).await,
+        false => Box::pin(serve_h1(shared, stream, subject)).await,
     }
 }
 
@@ -54,7 +54,6 @@ async fn serve_h1(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Opt
     let connection = hyper::server::conn::http1::Builder::new()
         .max_buf_size(limits::H1_BUFFER_BYTES)
         .max_headers(limits::HEADERS_MAX)
-        .pipeline_flush(true)
         .serve_connection(HyperIo::new(guarded), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
@@ -112,8 +111,10 @@ fn service(
     let shared = Rc::clone(shared);
     let peer = Rc::new(peer);
     service_fn(move |request| {
-        let (shared, peer) = (Rc::clone(&shared), Rc::clone(&peer));
-        async move { Ok::<_, Infallible>(handle(shared, peer, request).await) }
+        // Boxed, so that it is gone when the answer begins: hyper keeps the room for it as long as the answer lasts,
+        // and moves it about.
+        let answer = Box::pin(handle(Rc::clone(&shared), Rc::clone(&peer), request));
+        async move { Ok::<_, Infallible>(answer.await) }
     })
 }
 

@@ -125,7 +125,8 @@ impl Exchange<'_> {
     async fn answer(&self, caller: Caller, head: Parts, body: Incoming) -> Answer {
         match route::plan(self.asked, self.shared.upstream.link().is_down()) {
             Plan::Up => self.up(caller, head, body).await,
-            Plan::UpAsUpgrade => self.up_as_upgrade(caller, head, body).await,
+            // Rare, and bigger than all the others.
+            Plan::UpAsUpgrade => Box::pin(self.up_as_upgrade(caller, head, body)).await,
             plan => self.without_link(plan, caller),
         }
     }
@@ -312,7 +313,7 @@ impl Exchange<'_> {
     /// From what is kept, if the request is a read and its answer is kept; else what `other` says.
     fn or_kept(&self, caller: Caller, other: impl FnOnce() -> Answer) -> Answer {
         let kept = match route::without_link(self.asked.verb) {
-            Plan::FromCache => self.from_cache(caller),
+            Plan::FromCache => self.kept(caller),
             // Held only when the link is known to be down; a client that asks again gets its watch.
             Plan::Hold if self.shared.upstream.link().is_down() => Some(self.hold(caller)),
             _ => None,
@@ -322,15 +323,13 @@ impl Exchange<'_> {
 
     fn without_link(&self, plan: Plan, caller: Caller) -> Answer {
         match plan {
-            Plan::FromCache => self
-                .from_cache(caller)
-                .unwrap_or_else(|| self.offline(false)),
+            Plan::FromCache => self.kept(caller).unwrap_or_else(|| self.offline(false)),
             Plan::Hold => self.hold(caller),
             _ => self.offline(true),
         }
     }
 
-    fn from_cache(&self, caller: Caller) -> Option<Answer> {
+    fn kept(&self, caller: Caller) -> Option<Answer> {
         let found = self
             .shared
             .cache
@@ -388,7 +387,8 @@ impl Exchange<'_> {
             _ => return self.offline(false),
         };
         let lifetime = relay::lifetime(self.asked.options.timeout_secs, self.shared.random());
-        let spread = limits::HELD_SPREAD.mul_f64(self.shared.random() as f64 / u64::MAX as f64);
+        let most = limits::HELD_SPREAD.as_millis() as u64;
+        let spread = Duration::from_millis(self.shared.random() % most);
         let upstream = Rc::clone(&self.shared.upstream);
         let link_up = async move { upstream.link().became_up().await };
         let stop = self.shared.draining();

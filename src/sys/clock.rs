@@ -190,6 +190,25 @@ pub fn imf_fixdate(unix_secs: u64) -> String {
     )
 }
 
+/// The seconds since 1970 of what [`imf_fixdate`] writes. The weekday is not looked at.
+pub fn parse_imf_fixdate(text: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(", ")?;
+    let mut parts = rest.split(' ');
+    let day = parts.next()?.parse().ok()?;
+    let month = parts.next()?;
+    let month = MONTHS.iter().position(|name| *name == month)? as u8 + 1;
+    let year = parts.next()?.parse().ok()?;
+    let mut time = parts.next()?.split(':').map(|part| part.parse().ok());
+    unix_secs(
+        year,
+        month,
+        day,
+        time.next()??,
+        time.next()??,
+        time.next()??,
+    )
+}
+
 const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
@@ -197,7 +216,9 @@ const MONTHS: [&str; 12] = [
 
 fn days_in(year: u16, month: u8) -> u8 {
     match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
+            29
+        }
         2 => 28,
         4 | 6 | 9 | 11 => 30,
         _ => 31,
@@ -261,9 +282,25 @@ mod tests {
         ] {
             assert_eq!(rfc3339(secs), rfc);
             assert_eq!(imf_fixdate(secs), imf);
+            assert_eq!(parse_imf_fixdate(imf), Some(secs.min(LAST_UNIX_SECS)));
         }
         assert_eq!(rfc3339(CLOCK_UNSET_UNIX_SECS), "2025-01-01T00:00:00Z");
         assert_eq!(rfc3339(CLOCK_FLOOR_UNIX_SECS_MAX), "2100-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn dates_that_are_none() {
+        for text in [
+            "Sun, 06 Nov 1994 25:49:37 GMT",
+            "Sun, 31 Feb 1994 08:49:37 GMT",
+            "Sun, 06 Now 1994 08:49:37 GMT",
+            "Sun, 06 Nov 99999999999999999 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49",
+            "yesterday",
+            "",
+        ] {
+            assert_eq!(parse_imf_fixdate(text), None, "{text}");
+        }
     }
 
     #[test]

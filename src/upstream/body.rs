@@ -338,7 +338,15 @@ impl H2Body {
         if self.ended {
             return Poll::Ready(None);
         }
-        match ready!(self.stream.poll_data(cx)) {
+        let piece = loop {
+            match ready!(self.stream.poll_data(cx)) {
+                // What only marks the end. Passed on, it would be an empty frame that ends nothing, and h2's own client
+                // closes a connection after a hundred of those.
+                Some(Ok(data)) if data.is_empty() => {}
+                piece => break piece,
+            }
+        };
+        match piece {
             Some(Ok(data)) => {
                 // Cannot fail: these bytes were received and not released before.
                 let _ = self

@@ -3,14 +3,13 @@
 use super::Way;
 use super::error::ConnectError;
 use super::io::{Heard, Watched};
-use super::url::ServerUrl;
+use crate::config::{Host, ServerUrl};
 use crate::health::Reason;
 use crate::limits::{
     CONNECT_STAGGER_MILLIS, HTTP2_REFUSALS_MAX, SERVER_ADDRESSES_MAX, UPSTREAM_KEEPALIVE_IDLE_SECS,
     UPSTREAM_KEEPALIVE_INTERVAL_SECS, UPSTREAM_TLS_BUFFER_BYTES, UPSTREAM_USER_TIMEOUT_MILLIS,
 };
 use crate::sys::tcp::notice_death;
-use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig};
 use std::cell::RefCell;
 use std::io;
@@ -86,8 +85,12 @@ async fn resolve(
     known: &Known,
     deadline: Instant,
 ) -> Result<Vec<SocketAddr>, ConnectError> {
+    let name = match &url.host {
+        Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, url.port)]),
+        Host::Name(name) => name.as_ref(),
+    };
     let patience = deadline.saturating_duration_since(Instant::now()) / 3;
-    let lookup = timeout(patience, lookup_host((url.host.as_str(), url.port)));
+    let lookup = timeout(patience, lookup_host((name, url.port)));
     let error = match lookup.await {
         Ok(Ok(found)) => {
             let found = interleaved(found.take(SERVER_ADDRESSES_MAX).collect());
@@ -176,8 +179,6 @@ async fn secure(
     own_certificate: bool,
     tcp: TcpStream,
 ) -> Result<Connected, ConnectError> {
-    let name = ServerName::try_from(url.host.clone())
-        .map_err(|e| ConnectError::Link(Reason::Name(e.to_string())))?;
     let mut tls = tls.clone();
     tls.alpn_protocols = match offer {
         Offer::Both => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
@@ -186,7 +187,7 @@ async fn secure(
     let watched = Watched::new(tcp);
     let heard = watched.heard();
     let io = TlsConnector::from(Arc::new(tls))
-        .connect_with(name, watched, |session| {
+        .connect_with(url.server_name(), watched, |session| {
             session.set_buffer_limit(Some(UPSTREAM_TLS_BUFFER_BYTES))
         })
         .await

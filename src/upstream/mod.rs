@@ -13,12 +13,11 @@ mod probe;
 mod send;
 #[cfg(test)]
 mod tests;
-pub mod url;
 
 pub use body::{BodyError, RequestBody, ResponseBody};
 pub use error::{SendError, Whose};
-pub use url::ServerUrl;
 
+use crate::config::{Mode, ServerUrl};
 use crate::health::{Link, ServerState};
 use crate::limits::UPGRADES_MAX;
 use body::ReplayBytes;
@@ -31,16 +30,6 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-
-/// Which server is tried first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Order {
-    /// The first of the list that is not down.
-    #[default]
-    Priority,
-    /// Each request begins at the next.
-    RoundRobin,
-}
 
 /// As whom a request goes up. Each way has its own connections: a certificate would beat a token at the API server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,7 +60,8 @@ pub type TlsFor = Rc<dyn Fn(&Way) -> Option<Arc<ClientConfig>>>;
 pub struct Settings {
     /// The API servers; in order of priority.
     pub servers: Vec<ServerUrl>,
-    pub order: Order,
+    /// Which of them is tried first.
+    pub mode: Mode,
     pub tls: TlsFor,
     /// Silence on a connection before it is asked for a sign of life.
     pub ping_after: Duration,
@@ -89,10 +79,10 @@ pub struct Settings {
 
 impl Settings {
     /// These servers, with the deadlines that suit a node: a black hole is known within 4.5 s.
-    pub fn new(servers: Vec<ServerUrl>, order: Order, tls: TlsFor) -> Settings {
+    pub fn new(servers: Vec<ServerUrl>, mode: Mode, tls: TlsFor) -> Settings {
         Settings {
             servers,
-            order,
+            mode,
             tls,
             ping_after: Duration::from_secs(2),
             ping_wait: Duration::from_millis(2_500),

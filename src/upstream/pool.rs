@@ -5,8 +5,8 @@ use super::connect::{Connected, Known, Offer, connect};
 use super::error::ConnectError;
 use super::http1::{self, H1Conn, Idle};
 use super::http2::{self, Ended, H2Conn, Pulse, Ticket, Vitals};
-use super::url::ServerUrl;
 use super::{Tls, Way};
+use crate::config::ServerUrl;
 use crate::health::{Input, Link, Reason};
 use crate::limits::{H1_CONNECTIONS_PER_POOL_MAX, H2_CONNECTIONS_PER_POOL_MAX};
 use rustls::ClientConfig;
@@ -182,7 +182,8 @@ impl Server {
             }
             // HTTP/1.1 carries one request a connection: there nobody can wait for another's.
             let gate = (!pool.http1.get()).then_some(gate);
-            let made = self.open(way, offer, means, &pool, place).await;
+            // Rare, and far bigger than all that a request needs otherwise.
+            let made = Box::pin(self.open(way, offer, means, &pool, place)).await;
             self.note(&pool, &made);
             drop(gate);
             if let Some(lease) = made? {

@@ -6,8 +6,8 @@ use super::error::{ConnectError, SendError};
 use super::http1;
 use super::http2::Failure;
 use super::pool::{Lease, Server};
-use super::url::ServerUrl;
-use super::{Order, Upstream, Way};
+use super::{Upstream, Way};
+use crate::config::{Mode, ServerUrl};
 use crate::health::{Input, LinkState, Reason, ServerState};
 use crate::limits::ATTEMPTS_MAX;
 use http::request::Parts;
@@ -91,9 +91,9 @@ impl Upstream {
     /// The servers to try, in order: those that are not down.
     fn candidates(&self) -> Vec<Rc<Server>> {
         let count = self.servers.len();
-        let first = match self.settings.order {
-            Order::Priority => 0,
-            Order::RoundRobin => self.turn.replace(self.turn.get().wrapping_add(1)) % count.max(1),
+        let first = match self.settings.mode {
+            Mode::Priority => 0,
+            Mode::RoundRobin => self.turn.replace(self.turn.get().wrapping_add(1)) % count.max(1),
         };
         let turned = self.servers.iter().cycle().skip(first).take(count);
         turned

@@ -71,13 +71,8 @@ fn tls_for(roots: rustls::RootCertStore) -> TlsFor {
 async fn listen() -> (TcpListener, ServerUrl) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    (
-        listener,
-        ServerUrl {
-            host: "127.0.0.1".into(),
-            port,
-        },
-    )
+    let url = ServerUrl::parse(&format!("https://127.0.0.1:{port}"));
+    (listener, url.unwrap())
 }
 
 fn settings(servers: Vec<ServerUrl>, pki: &Pki) -> Settings {
@@ -87,7 +82,7 @@ fn settings(servers: Vec<ServerUrl>, pki: &Pki) -> Settings {
         connect_timeout: Duration::from_secs(2),
         probe_min: Duration::from_millis(20),
         probe_max: Duration::from_millis(100),
-        ..Settings::new(servers, Order::Priority, tls_for(pki.roots.clone()))
+        ..Settings::new(servers, Mode::Priority, tls_for(pki.roots.clone()))
     }
 }
 
@@ -1114,7 +1109,7 @@ fn servers_in_order() {
             .await;
         assert!(post.is_ok(), "what was never sent may go to the next");
         let mut turning = settings(vec![first_url, second_url], &pki);
-        turning.order = Order::RoundRobin;
+        turning.mode = Mode::RoundRobin;
         let upstream = Upstream::new(turning);
         let mut names = Vec::new();
         for _ in 0..4 {

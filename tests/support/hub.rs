@@ -253,6 +253,16 @@ impl Hub {
         serde_json::from_str(&body).expect("JSON")
     }
 
+    /// A number that Prometheus would read.
+    pub fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.admin("/metrics").expect("metrics");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("no {name} in {text}"))
+    }
+
     /// Whether it says that it can reach a server. `/readyz` does not tell: a hub is ready without one, too.
     pub fn online(&self) -> bool {
         self.status()["link"]["state"] == "up"

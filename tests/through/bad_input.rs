@@ -1,10 +1,13 @@
 //! What no client would send: refused in words, and never at the others' expense.
 
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::door::{Door, SOON};
 use crate::support::cluster::Cluster;
-use crate::support::http::raw;
+use crate::support::http::{Call, raw};
+use crate::support::throughout;
 
 /// A request that should not be, and the statuses it may get; none: the connection ends without a word.
 const REQUESTS: [(&str, &[u16]); 9] = [
@@ -28,7 +31,10 @@ const REQUESTS: [(&str, &[u16]); 9] = [
     ("GET /a\u{1}pi HTTP/1.1\r\nhost: h\r\n\r\n", &[400]),
     ("NONSENSE\r\n\r\n", &[400]),
     ("GET /api HTTP/3.0\r\nhost: h\r\n\r\n", &[400, 505]),
-    ("CONNECT h:1 HTTP/1.1\r\nhost: h:1\r\n\r\n", &[400, 405]),
+    (
+        "CONNECT h:1 HTTP/1.1\r\nhost: h:1\r\nconnection: close\r\n\r\n",
+        &[400, 405],
+    ),
 ];
 
 fn status(reply: &[u8]) -> Option<u16> {
@@ -45,8 +51,8 @@ fn requests_that_should_not_be() {
     });
     for (request, want) in REQUESTS {
         let request = format!("{request}GET /smuggled HTTP/1.1\r\nhost: h\r\n\r\n");
-        let reply =
-            raw(&door.client(), "http/1.1", request.as_bytes(), SOON).expect("the connection ends");
+        let reply = raw(&door.client(), "http/1.1", request.as_bytes(), SOON)
+            .unwrap_or_else(|| panic!("{request:?} stays open"));
         let got = status(&reply);
         assert!(
             got.is_none_or(|got| want.contains(&got)),
@@ -56,8 +62,8 @@ fn requests_that_should_not_be() {
         assert!(!door.hub.log().contains("/smuggled"), "{request:?}");
     }
     let long = format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "a".repeat(200_000));
-    let reply =
-        raw(&door.client(), "http/1.1", long.as_bytes(), SOON).expect("the connection ends");
+    let reply = raw(&door.client(), "http/1.1", long.as_bytes(), SOON)
+        .unwrap_or_else(|| panic!("it stays open"));
     assert!(
         status(&reply).is_none_or(|got| got == 414 || got == 431),
         "{}",
@@ -67,8 +73,8 @@ fn requests_that_should_not_be() {
         "GET /api HTTP/1.1\r\nhost: h\r\nx: {}\r\n\r\n",
         "a".repeat(200_000)
     );
-    let reply =
-        raw(&door.client(), "http/1.1", wide.as_bytes(), SOON).expect("the connection ends");
+    let reply = raw(&door.client(), "http/1.1", wide.as_bytes(), SOON)
+        .unwrap_or_else(|| panic!("it stays open"));
     assert!(
         status(&reply).is_none_or(|got| got == 431),
         "{}",
@@ -78,16 +84,17 @@ fn requests_that_should_not_be() {
 }
 
 #[test]
-fn who_says_nothing_is_left() {
+fn who_does_not_finish_a_head_is_left() {
     let door = Door::with(Cluster::shared(), "b-slow", |setup| {
         setup.set("header_timeout_ms", 1_000)
     });
-    for begun in ["", "GET /api HTTP/1.1\r\nhost: h\r\nx: "] {
+    for begun in ["GET", "GET /api HTTP/1.1\r\nhost: h\r\nx: "] {
         let start = Instant::now();
-        let reply =
-            raw(&door.client(), "http/1.1", begun.as_bytes(), SOON).expect("the connection ends");
+        let reply = raw(&door.client(), "http/1.1", begun.as_bytes(), SOON)
+            .unwrap_or_else(|| panic!("{begun:?} stays open"));
+        let got = status(&reply);
         assert!(
-            status(&reply).is_none_or(|got| got == 408),
+            got.is_none_or(|got| got == 408),
             "{}",
             String::from_utf8_lossy(&reply)
         );
@@ -97,6 +104,17 @@ fn who_says_nothing_is_left() {
             start.elapsed()
         );
     }
+    // One who does not even begin the handshake.
+    let mut stream = TcpStream::connect(door.hub.address()).expect("the hub accepts");
+    stream.set_read_timeout(Some(SOON)).expect("a timeout");
+    let end = stream.read(&mut [0; 16]);
+    assert!(
+        matches!(&end, Ok(0))
+            || end
+                .as_ref()
+                .is_err_and(|error| error.kind() == ErrorKind::ConnectionReset),
+        "{end:?}"
+    );
 }
 
 /// The start of an HTTP/2 connection.
@@ -164,4 +182,58 @@ fn what_is_not_tls_is_not_served() {
         "{reply:?}"
     );
     door.client().get(&door.maps("")).expect(200);
+}
+
+/// The fewest that can be configured.
+const PLACES: u64 = 8;
+
+#[test]
+fn more_connections_than_there_are_places_wait_and_are_refused() {
+    let door = Door::with(Cluster::shared(), "b-many", |setup| {
+        setup.set("connections_max", PLACES)
+    });
+    let client = door.client();
+    let mut held: Vec<_> = (0..PLACES)
+        .map(|_| client.connect().expect("a place"))
+        .collect();
+    for connection in &mut held {
+        let reply = connection.send(Call::get(&door.maps(""))).expect("a reply");
+        reply.whole().expect("a body").expect(200);
+    }
+    // One that waits gets the place of one that leaves.
+    let waiting = std::thread::spawn({
+        let (client, path) = (client.clone(), door.maps(""));
+        move || client.get(&path).expect(200)
+    });
+    throughout("it waits", Duration::from_secs(1), || {
+        !waiting.is_finished()
+    });
+    held.pop();
+    waiting.join().expect("it was served");
+    held.push(client.connect().expect("its place again"));
+    // One that waits in vain is refused, and then the next ones at once.
+    let start = Instant::now();
+    assert!(client.connect().is_err());
+    assert!(
+        start.elapsed() > Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+    let start = Instant::now();
+    assert!(client.connect().is_err());
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(door.hub.metric("edge_hub_connections_refused_total") >= 2.0);
+    // Nobody who had a place lost it, and there are places again.
+    held[0]
+        .send(Call::get(&door.maps("")))
+        .expect("a reply")
+        .whole()
+        .expect("a body")
+        .expect(200);
+    held.clear();
+    client.get(&door.maps("")).expect(200);
 }

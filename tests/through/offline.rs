@@ -178,6 +178,29 @@ fn list_kept_and_not_kept() {
 }
 
 #[test]
+fn what_http_1_clients_were_told_is_kept_too() {
+    let door = Door::new("o-http1");
+    door.set("one", "1");
+    for (accept, accept_watch) in ENCODINGS {
+        let client = door.client().http1();
+        let list = get(&client, &door.maps(""), accept).expect(200);
+        let one = get(&client, &door.maps("/one"), accept).expect(200);
+        let query = format!("?watch=true&resourceVersion={}", list_version(&list));
+        let mut watch = client.watch(&door.maps(&query), accept_watch);
+        door.cut();
+        let after = get(&client, &door.maps(""), accept);
+        kept(&after);
+        assert_eq!(after.body, list.body);
+        assert_eq!(get(&client, &door.maps("/one"), accept).body, one.body);
+        door.mend();
+        assert!(matches!(
+            watch.poll(SOON),
+            Err(Piece::End | Piece::Broken(_))
+        ));
+    }
+}
+
+#[test]
 fn pages_are_joined_and_half_of_them_are_nothing() {
     let door = Door::new("o-pages");
     for n in 0..9 {

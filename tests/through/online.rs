@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::door::{Door, MOMENT, SOON, WATCH_LIST};
 use crate::support::cluster::Cluster;
-use crate::support::http::{Call, JSON, PROTOBUF, PROTOBUF_WATCH, Piece, many};
+use crate::support::http::{Call, JSON, PROTOBUF, PROTOBUF_WATCH, Piece, many, raw};
 use crate::support::program::Program;
 use crate::support::until;
 
@@ -21,11 +21,17 @@ fn answers_are_the_api_servers_own() {
     let door = Door::new("t-same");
     door.set("one", "1");
     door.set("two", "2");
+    // Other tests move the cluster's version, so the lists are of one.
+    let list = door.direct().get(&door.maps("")).json();
+    let version = list["metadata"]["resourceVersion"]
+        .as_str()
+        .expect("a version");
+    let exact = format!("resourceVersion={version}&resourceVersionMatch=Exact");
     let some_paths = [
-        door.maps(""),
-        door.maps("?limit=1"),
-        door.maps("?labelSelector=app%3Dnone"),
-        door.maps("?fieldSelector=metadata.name%3Done"),
+        door.maps(&format!("?{exact}")),
+        door.maps(&format!("?{exact}&limit=1")),
+        door.maps(&format!("?{exact}&labelSelector=app%3Dnone")),
+        door.maps(&format!("?{exact}&fieldSelector=metadata.name%3Done")),
         door.maps("/one"),
         door.maps("/absent"),
         door.maps("?resourceVersion=1&resourceVersionMatch=Exact"),
@@ -431,4 +437,64 @@ fn status_is_readable_by_programs_and_people() {
             .then_some(())
     });
     assert!(!door.hub.log().contains(&door.token), "no token in the log");
+}
+
+#[test]
+fn a_compressed_list_passes_as_it_is_and_is_kept() {
+    let door = Door::new("t-gzip");
+    for n in 0..20 {
+        door.set(&format!("n{n:02}"), &"0123456789".repeat(1_000));
+    }
+    let plain = door.direct().get(&door.maps("")).expect(200);
+    let clients = [
+        door.client().agent("gzip-2/1"),
+        door.client().agent("gzip-1/1").http1(),
+    ];
+    for client in clients {
+        let zipped = client
+            .call(Call::get(&door.maps("")).header("accept-encoding", "gzip"))
+            .expect(200);
+        assert_eq!(zipped.header("content-encoding"), "gzip");
+        assert!(zipped.body.starts_with(&[0x1f, 0x8b]));
+        assert!(zipped.body.len() < plain.body.len() / 4);
+        door.cut();
+        let kept = client.get(&door.maps("")).expect(200);
+        assert_ne!(kept.header("edge-hub-cache"), "");
+        assert_eq!(kept.text(), plain.text());
+        door.mend();
+    }
+}
+
+#[test]
+fn warnings_and_100_continue_pass() {
+    let door = Door::new("t-warning");
+    let bind = [
+        "create",
+        "clusterrolebinding",
+        "t-warning",
+        "--clusterrole=cluster-admin",
+        "--serviceaccount=t-warning:tester",
+    ];
+    door.cluster.kubectl().run(&bind).ok();
+    let path = "/api/v1/componentstatuses";
+    let direct = door.direct().get(path).expect(200);
+    assert!(direct.header("warning").contains("deprecated"));
+    let through = door.client().get(path).expect(200);
+    assert_eq!(through.header("warning"), direct.header("warning"));
+
+    let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"continued"}}"#;
+    let request = format!(
+        "POST {} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n{body}",
+        door.maps(""),
+        door.token,
+        body.len()
+    );
+    let reply = raw(&door.client(), "http/1.1", request.as_bytes(), SOON).expect("it ends");
+    let reply = String::from_utf8_lossy(&reply).into_owned();
+    assert!(
+        reply.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201"),
+        "{reply}"
+    );
+    door.direct().get(&door.maps("/continued")).expect(200);
 }

@@ -6,27 +6,25 @@ mod network;
 mod server;
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::logging::one_line;
-use super::{say, utc};
+use super::say;
 use crate::config::Config;
 use crate::error::Exit;
+use crate::sys::clock::{Sanity, rfc3339, sane, system_unix_secs};
 
 /// Checks everything, prints the findings, and tells whether `run` would come up.
 pub(super) fn check(path: &Path) -> Exit {
     let mut findings = Findings::default();
-    let now_secs = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs() as i64);
+    let now_secs = system_unix_secs();
     clock(&mut findings, now_secs);
     match Config::load(path) {
         Ok(config) => {
             findings.ok(format!("configuration {} is good", path.display()));
             let running = network::running(&config);
-            files::check(&mut findings, &config, now_secs);
+            let loaded = files::check(&mut findings, &config, now_secs);
             network::check(&mut findings, &config, running);
-            server::check(&mut findings, &config, now_secs);
+            server::check(&mut findings, &config, loaded, now_secs);
         }
         // What the file would lead to cannot be tried before it says what is meant.
         Err(error) => error
@@ -76,12 +74,9 @@ impl Findings {
     }
 }
 
-/// 2025-01-01: older than the program, so any clock before it is wrong.
-const CLOCK_FLOOR_SECS: i64 = 1_735_689_600;
-
-fn clock(findings: &mut Findings, now_secs: i64) {
-    let shown = utc::day_and_time(now_secs);
-    if now_secs < CLOCK_FLOOR_SECS {
+fn clock(findings: &mut Findings, now_secs: u64) {
+    let shown = rfc3339(now_secs);
+    if sane(now_secs, 0) == Sanity::Unset {
         findings.fail(format!(
             "clock says {shown}: certificates and tokens look as if they were not valid yet; set it (ntpd, chronyd, date -s)"
         ));

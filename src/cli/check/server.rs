@@ -6,39 +6,36 @@ use std::time::{Duration, Instant};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
-    SignatureScheme,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme,
 };
 
 use super::Findings;
-use super::files::{Facts, certificates};
-use crate::cli::{http, utc};
+use super::files::{Loaded, subject_of};
+use crate::certs::certificate::CertificateFields;
+use crate::certs::client_config::client_config;
+use crate::certs::load::{Authorities, Pair};
+use crate::certs::provider;
+use crate::certs::subject::Subject;
+use crate::cli::http;
+use crate::cli::span::span;
 use crate::config::{Config, Host, ServerUrl};
 use crate::limits::{CHECK_SERVER_SECS_MAX, CLOCK_WARN_SECS};
+use crate::sys::clock::{Clock, parse_imf_fixdate, rfc3339};
 
-pub(super) fn check(findings: &mut Findings, config: &Config, now_secs: i64) {
-    let Some(roots) = roots(config) else { return };
+pub(super) fn check(findings: &mut Findings, config: &Config, with: Loaded, now_secs: u64) {
+    // What is wrong with the file was said with the other files.
+    let Some(roots) = with.servers else { return };
     for server in &config.servers {
         let seen = Arc::new(Seen::default());
-        match ask(config, server, roots.clone(), seen.clone()) {
+        match ask(server, &roots, with.own.as_ref(), seen.clone()) {
             Ok(reply) => answered(findings, server, &reply, now_secs),
             Err(trouble) => {
                 findings.fail(format!("{server}: {}", in_words(trouble, &seen, now_secs)))
             }
         }
     }
-}
-
-/// What is wrong with the file was said with the other files.
-fn roots(config: &Config) -> Option<RootCertStore> {
-    let certs = certificates("ca_file", &config.ca_file).ok()?;
-    let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(certs);
-    (added > 0).then_some(roots)
 }
 
 /// What kept a server from answering.
@@ -51,14 +48,14 @@ enum Trouble {
 }
 
 fn ask(
-    config: &Config,
     server: &ServerUrl,
-    roots: RootCertStore,
+    roots: &Authorities,
+    own: Option<&Pair>,
     seen: Arc<Seen>,
 ) -> Result<http::Reply, Trouble> {
     let until = Instant::now() + Duration::from_secs(CHECK_SERVER_SECS_MAX);
     let socket = connect(&resolve(server, until)?, until)?;
-    let tls = client_config(config, roots, seen).map_err(Trouble::Setup)?;
+    let tls = recording(roots, own, seen).map_err(Trouble::Setup)?;
     let mut tls =
         ClientConnection::new(Arc::new(tls), server.server_name()).map_err(Trouble::Tls)?;
     let mut socket = http::Timed::new(socket, until);
@@ -118,44 +115,27 @@ fn connect(addresses: &[SocketAddr], until: Instant) -> Result<TcpStream, Troubl
     Err(Trouble::Connect(failed))
 }
 
-fn client_config(
-    config: &Config,
-    roots: RootCertStore,
+/// What `run` would connect with, and a note of what the server showed.
+fn recording(
+    roots: &Authorities,
+    own: Option<&Pair>,
     seen: Arc<Seen>,
 ) -> Result<ClientConfig, String> {
-    let provider = Arc::new(ring::default_provider());
-    let verifier =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-    let verifier = Recorder {
-        inner: verifier.map_err(|e| e.to_string())?,
-        seen,
-    };
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder
-        .map_err(|e| e.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
-    match own_pair(config) {
-        Some((chain, key)) => builder
-            .with_client_auth_cert(chain, key)
-            .map_err(|e| e.to_string()),
-        None => Ok(builder.with_no_client_auth()),
-    }
+    let clock = Clock::new();
+    // As `run` does: a certificate in use proves that its beginning has passed.
+    clock.raise_floor(roots.newest_not_before_unix_secs());
+    own.iter()
+        .for_each(|pair| clock.raise_floor(pair.not_before_unix_secs()));
+    let tls = client_config(roots, own, &[b"http/1.1"], clock).map_err(|e| e.to_string())?;
+    let mut tls = ClientConfig::clone(&tls);
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots.roots(), provider()).build();
+    let inner = verifier.map_err(|e| e.to_string())?;
+    tls.dangerous()
+        .set_certificate_verifier(Arc::new(Recorder { inner, seen }));
+    Ok(tls)
 }
 
-/// The node's pair, if there is a good one; a bad one was said with the other files.
-fn own_pair(config: &Config) -> Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
-    let files = config.client.as_ref()?;
-    let chain: Vec<_> = CertificateDer::pem_file_iter(&files.cert)
-        .ok()?
-        .collect::<Result<_, _>>()
-        .ok()?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).ok()?;
-    Some((chain, key))
-}
-
-fn answered(findings: &mut Findings, server: &ServerUrl, reply: &http::Reply, now_secs: i64) {
+fn answered(findings: &mut Findings, server: &ServerUrl, reply: &http::Reply, now_secs: u64) {
     match reply.status {
         200 => findings.ok(format!("{server}: answers, and its certificate is good")),
         401 => findings.warn(format!(
@@ -168,14 +148,17 @@ fn answered(findings: &mut Findings, server: &ServerUrl, reply: &http::Reply, no
             "{server}: answers {status} to /version; is it an API server, and healthy?"
         )),
     }
-    let Some(theirs) = reply.date.as_deref().and_then(utc::http_date) else {
+    let Some(theirs) = reply.date.as_deref().and_then(parse_imf_fixdate) else {
         return;
     };
-    let ahead = now_secs - theirs;
-    if ahead.abs() > CLOCK_WARN_SECS {
+    if now_secs.abs_diff(theirs) > CLOCK_WARN_SECS {
         let (span, way) = (
-            utc::span(ahead.unsigned_abs()),
-            if ahead > 0 { "ahead of" } else { "behind" },
+            span(now_secs.abs_diff(theirs)),
+            if now_secs > theirs {
+                "ahead of"
+            } else {
+                "behind"
+            },
         );
         findings.warn(format!(
             "clock is {span} {way} that of {server}: tokens, leases and certificates are judged by it; set it (ntpd, chronyd)"
@@ -183,7 +166,7 @@ fn answered(findings: &mut Findings, server: &ServerUrl, reply: &http::Reply, no
     }
 }
 
-fn in_words(trouble: Trouble, seen: &Seen, now_secs: i64) -> String {
+fn in_words(trouble: Trouble, seen: &Seen, now_secs: u64) -> String {
     match trouble {
         Trouble::Resolve(why) => {
             format!(
@@ -219,24 +202,23 @@ fn in_words(trouble: Trouble, seen: &Seen, now_secs: i64) -> String {
     }
 }
 
-fn certificate(error: &CertificateError, seen: &Seen, now_secs: i64) -> String {
-    let facts = seen
-        .leaf
-        .lock()
-        .ok()
-        .and_then(|leaf| leaf.as_ref().and_then(|leaf| Facts::of(leaf)));
-    let about = |text: fn(&Facts) -> String| facts.as_ref().map(text).unwrap_or_default();
-    let now = utc::day_and_time(now_secs);
+fn certificate(error: &CertificateError, seen: &Seen, now_secs: u64) -> String {
+    let leaf = seen.leaf.lock().ok().and_then(|leaf| leaf.clone());
+    let fields = leaf
+        .as_ref()
+        .and_then(|leaf| CertificateFields::read(leaf).ok());
+    let about =
+        |text: fn(&CertificateFields<'_>) -> String| fields.as_ref().map(text).unwrap_or_default();
+    let now = rfc3339(now_secs);
     match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            let until = about(|facts| format!(" at {}", utc::day_and_time(facts.not_after_secs)));
+            let until = about(|cert| format!(" at {}", rfc3339(cert.not_after_unix_secs)));
             format!(
                 "its certificate expired{until} (the clock here says {now}); renew it there, or set the clock"
             )
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            let from =
-                about(|facts| format!(" before {}", utc::day_and_time(facts.not_before_secs)));
+            let from = about(|cert| format!(" before {}", rfc3339(cert.not_before_unix_secs)));
             format!(
                 "its certificate is not valid{from}, and the clock here says {now}; set the clock"
             )
@@ -250,13 +232,18 @@ fn certificate(error: &CertificateError, seen: &Seen, now_secs: i64) -> String {
             expected.to_str()
         ),
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            let issuer = about(|facts| format!(" ({}, issued by {})", facts.subject, facts.issuer));
+            let issuer =
+                about(|cert| format!(" ({}, issued by {})", subject_of(cert), issuer_of(cert)));
             format!(
                 "its certificate{issuer} is not signed by a CA in ca_file; put the cluster's CA there"
             )
         }
         other => format!("its certificate is not good ({other})"),
     }
+}
+
+fn issuer_of(cert: &CertificateFields<'_>) -> String {
+    Subject::read(cert.issuer).map_or_else(|_| "somebody odd".to_owned(), |name| name.to_string())
 }
 
 /// The certificate that the server showed, good or not.
