@@ -41,6 +41,8 @@ pub const CHUNK_LINE_BYTES_MAX: u16 = 1024;
 pub const COLLECTIONS_MAX: usize = 2048;
 /// Chunked lists between two pages at one time.
 pub const PAGED_LISTS_MAX: usize = 8;
+/// Gets that were denied to somebody whom a list had told the object. About 300 bytes each; rare.
+pub const DENIED_GETS_MAX: usize = 64;
 /// How long a next page is waited for: etcd forgets the list's version after five minutes.
 pub const PAGED_LIST_AGE_MAX: Duration = Duration::from_secs(300);
 /// Largest object that is kept, bytes. etcd takes 1.5 MiB as protobuf; JSON of it may be larger, and is then passed on

@@ -73,7 +73,7 @@ impl Rule {
 pub enum Way {
     /// No client certificate, the caller's own header.
     Bearer,
-    /// No credentials at all; connections of its own, for the API server tears them down (kubernetes-api.md 6).
+    /// No credentials that the API server would look at; connections of its own, for the API server tears them down (kubernetes-api.md 6).
     Anonymous,
     /// With the key pair of this entry of `identities`.
     Pair(u16),
@@ -116,17 +116,26 @@ pub fn authenticate(
             way: Way::Anonymous,
         });
     };
-    Ok(Caller {
-        // What is not a bearer token the server judges by itself; two different headers are two identities.
-        who: Who::Token(sha256(bearer(value).unwrap_or(value.as_bytes()))),
-        way: Way::Bearer,
+    Ok(match bearer(value) {
+        Some(token) => Caller {
+            who: Who::Token(sha256(token)),
+            way: Way::Bearer,
+        },
+        // What names nobody to the server, it takes for nobody, and so shall its connections; yet two different
+        // headers are two identities.
+        None => Caller {
+            who: Who::Token(sha256(value.as_bytes())),
+            way: Way::Anonymous,
+        },
     })
 }
 
-/// The token of `Authorization: Bearer TOKEN`; the scheme in any case, as Python sends it in lower case.
+/// The token of `Authorization: Bearer TOKEN`; the scheme in any case, as Python sends it in lower case. After two blanks
+/// the API server sees no token.
 fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, token) = value.as_bytes().split_at_checked(7)?;
-    (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then(|| token.trim_ascii())
+    let is_token = token.first().is_some_and(|b| !b.is_ascii_whitespace());
+    (scheme.eq_ignore_ascii_case(b"bearer ") && is_token).then(|| token.trim_ascii_end())
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -208,7 +217,9 @@ mod tests {
         };
         assert_eq!(way(None, None), Ok(Way::Anonymous));
         assert_eq!(way(None, Some("Bearer abc")), Ok(Way::Bearer));
-        assert_eq!(way(None, Some("Basic abc")), Ok(Way::Bearer));
+        for nobody in ["Basic abc", "Bearer  abc", "Bearer ", "Bearer", "bearerabc"] {
+            assert_eq!(way(None, Some(nobody)), Ok(Way::Anonymous), "{nobody}");
+        }
         assert_eq!(way(Some(&node), None), Ok(Way::Pair(0)));
         assert_eq!(way(Some(&node), Some("Bearer abc")), Ok(Way::Pair(0)));
         assert_eq!(way(Some(&proxy), None), Ok(Way::Pair(1)));
@@ -232,7 +243,7 @@ mod tests {
                 .who
         };
         assert_eq!(who("Bearer abc"), who("bearer abc"));
-        assert_eq!(who("Bearer abc"), who("BEARER  abc "));
+        assert_eq!(who("Bearer abc"), who("BEARER abc "));
         assert_ne!(who("Bearer abc"), who("Bearer abd"));
         assert_ne!(
             digest_of(&subject("a", &["b"])),

@@ -78,6 +78,7 @@ impl Cache {
             }
             // How new the answer to a get is, nothing says.
             Scope::One(_) if asked.options.demand() != Demand::Any => None,
+            Scope::One(one) if self.is_denied(who, &one) => None,
             Scope::One(one) => (asked.wanted.iter())
                 .find_map(|w| self.one(asked, who, w.encoding, w.form, &one, now)),
         }

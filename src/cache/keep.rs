@@ -3,7 +3,7 @@
 
 use super::key::{Key, Scope, item_key};
 use super::note::Note;
-use super::{Cache, count, version};
+use super::{Cache, Page, count, version};
 use crate::access::Who;
 use crate::limits;
 use crate::object::gunzip::Gunzip;
@@ -31,8 +31,8 @@ enum What {
     List {
         scanner: Option<Box<ListScanner>>,
         fill: Option<Fill>,
-        /// Version of the pages before.
-        so_far: Option<String>,
+        /// Version and kind of the pages before.
+        so_far: Option<(String, String)>,
         item_broken: bool,
     },
     Whole {
@@ -76,7 +76,12 @@ impl Keeper {
             who,
             scope,
             encoding,
-            form: Form::Object,
+            // Which clause of `Accept` the server took, the answer itself shows; this finds the pages before.
+            form: asked
+                .wanted
+                .iter()
+                .find(|w| w.encoding == encoding)
+                .map_or(Form::Object, |w| w.form),
         };
         if let Scope::Document(document) = &mut key.scope {
             document.content_type = head.content_type.to_owned();
@@ -216,7 +221,7 @@ impl Keeper {
         &mut self,
         scanner: ListScanner,
         fill: Fill,
-        so_far: Option<String>,
+        so_far: Option<(String, String)>,
     ) -> Result<(), Malformed> {
         let mut cache = self.cache.borrow_mut();
         let head = match scanner.finish() {
@@ -227,23 +232,22 @@ impl Keeper {
             }
         };
         let item_kind = head.type_meta.kind.strip_suffix("List").unwrap_or_default();
-        // Pages of two versions are no list.
-        let one_version = so_far.is_none_or(|v| v == head.resource_version);
-        if item_kind.is_empty() || head.resource_version.is_empty() || !one_version {
+        // Pages of two versions are no list, nor are objects and the metadata of others.
+        let goes_on = so_far.is_none_or(|(version, kind)| {
+            version == head.resource_version && kind == head.type_meta.kind
+        });
+        if item_kind.is_empty() || head.resource_version.is_empty() || !goes_on {
             cache.abort(fill);
             return Err(Malformed::NotList);
         }
+        self.key.form = match item_kind {
+            "PartialObjectMetadata" => Form::Metadata,
+            _ => Form::Object,
+        };
         if !head.continue_token.is_empty() {
-            cache.put_page(
-                self.key.clone(),
-                head.continue_token,
-                head.resource_version,
-                fill,
-            );
+            let page = Page::new(self.key.clone(), head, fill);
+            cache.put_page(page);
             return Ok(());
-        }
-        if item_kind == "PartialObjectMetadata" {
-            self.key.form = Form::Metadata;
         }
         let note = Note::Objects(object::TypeMeta::new(
             &head.type_meta.api_version,
@@ -284,7 +288,7 @@ impl Keeper {
                 match type_meta.kind.as_ref() {
                     "Table" | "Status" => return Ok(()),
                     "PartialObjectMetadata" => self.key.form = Form::Metadata,
-                    _ => {}
+                    _ => self.key.form = Form::Object,
                 }
                 let (_, meta) = object::read_meta(encoding, bare)?;
                 let type_meta = object::TypeMeta::new(&type_meta.api_version, &type_meta.kind);
@@ -337,8 +341,8 @@ fn list(cache: &Rc<RefCell<Cache>>, key: &Key, class: Class, asked: &Asked) -> O
     let (so_far, fill) = match asked.options.demand() {
         Demand::NextPage => {
             let token = asked.options.continue_token.as_deref()?;
-            let (version, fill) = cache.borrow_mut().take_page(key, token)?;
-            (Some(version), fill)
+            let (version, kind, fill) = cache.borrow_mut().take_page(key, token)?;
+            (Some((version, kind)), fill)
         }
         // A list of a past version on purpose (kubernetes-api.md 3.2): true then, not now.
         Demand::Exactly(_) => return None,

@@ -169,6 +169,16 @@ impl Objects {
             && self.others == one.others
     }
 
+    /// True if whoever may have this may have `narrower` too: the same, or less of it.
+    pub fn is_as_wide_as(&self, narrower: &Objects) -> bool {
+        let wide = |own: &str, other: &str| own.is_empty() || own == other;
+        (&self.group, &self.version, &self.resource)
+            == (&narrower.group, &narrower.version, &narrower.resource)
+            && wide(&self.namespace, &narrower.namespace)
+            && wide(&self.label_selector, &narrower.label_selector)
+            && wide(&self.field_selector, &narrower.field_selector)
+    }
+
     /// True if the list of `wanted` can be taken out of this collection: the same but for the namespace.
     pub fn holds_namespace_of(&self, wanted: &Objects) -> bool {
         let without = |o: &Objects| Objects {
@@ -223,6 +233,25 @@ mod tests {
             ("/metrics", false),
         ] {
             assert_eq!(of(uri).is_some(), want, "{uri}");
+        }
+    }
+
+    #[test]
+    fn width() {
+        let objects = |uri: &str| match of(uri) {
+            Some(Scope::Objects(objects)) => objects,
+            other => panic!("{uri}: {other:?}"),
+        };
+        for (kept, refused, want) in [
+            ("/api/v1/pods", "/api/v1/pods", true),
+            ("/api/v1/pods", "/api/v1/namespaces/a/pods", true),
+            ("/api/v1/pods", "/api/v1/pods?labelSelector=x", true),
+            ("/api/v1/pods?labelSelector=x", "/api/v1/pods", false),
+            ("/api/v1/namespaces/a/pods", "/api/v1/pods", false),
+            ("/api/v1/pods", "/api/v1/secrets", false),
+        ] {
+            let (kept, refused) = (objects(kept), objects(refused));
+            assert_eq!(kept.is_as_wide_as(&refused), want, "{kept:?} {refused:?}");
         }
     }
 

@@ -10,6 +10,7 @@ pub mod watched;
 use crate::access::Who;
 use crate::limits;
 use crate::object;
+use crate::object::list::ListHead;
 use crate::request::agent::{Agents, Class};
 use crate::request::{Form, Resource};
 use crate::store::ram::{Fill, Ram};
@@ -27,6 +28,8 @@ pub struct Cache {
     /// good as absent, and is cleared when room is needed.
     table: BTreeMap<Key, Entry>,
     pages: heapless::Vec<Page, { limits::PAGED_LISTS_MAX }>,
+    /// Gets that the API server has denied to identities which were told the object by a list.
+    denied: heapless::Vec<(Who, key::One), { limits::DENIED_GETS_MAX }>,
     agents: Agents,
     pub counts: Counts,
 }
@@ -44,8 +47,23 @@ struct Page {
     key: Key,
     continue_token: String,
     version: String,
+    /// Of the list, such as `PodList`.
+    kind: String,
     fill: Fill,
     since: Instant,
+}
+
+impl Page {
+    fn new(key: Key, head: ListHead, fill: Fill) -> Self {
+        Page {
+            key,
+            continue_token: head.continue_token,
+            version: head.resource_version,
+            kind: head.type_meta.kind,
+            fill,
+            since: Instant::now(),
+        }
+    }
 }
 
 /// Why something was or was not kept, counted where it is decided.
@@ -83,6 +101,7 @@ impl Cache {
             store: Ram::new(bytes_max),
             table: BTreeMap::new(),
             pages: heapless::Vec::new(),
+            denied: heapless::Vec::new(),
             agents,
             counts: Counts::default(),
         }
@@ -148,16 +167,74 @@ impl Cache {
         self.table.iter().filter_map(shown).collect()
     }
 
-    /// Forgets what was kept for this identity and scope: the API server no longer lets it have it.
+    /// The API server no longer lets this identity have it: forgets the scope, and every list of which it is a part.
+    /// Who may not get one object may still list it, so there the lists stay, and only the get is denied.
     pub fn forget(&mut self, who: &Who, scope: &Scope) {
+        let may = |kept: &Scope| match (kept, scope) {
+            (Scope::Objects(kept), Scope::Objects(refused)) => !kept.is_as_wide_as(refused),
+            _ => kept != scope,
+        };
         let gone: Vec<Key> = self
             .table
             .keys()
-            .filter(|k| k.who == *who && k.scope == *scope)
+            .filter(|k| k.who == *who && !may(&k.scope))
             .cloned()
             .collect();
         for key in gone {
             self.remove(&key);
+        }
+        if let Scope::One(one) = scope {
+            self.deny(*who, one);
+        }
+    }
+
+    /// No list tells what a get was denied, until it is allowed again. Denials of what no list holds any more make
+    /// room; else the oldest does, and takes the lists with it that would tell.
+    fn deny(&mut self, who: Who, one: &key::One) {
+        if self.is_denied(who, one) || self.telling(who, one).is_empty() {
+            return;
+        }
+        if self.denied.is_full() {
+            let denied = std::mem::take(&mut self.denied);
+            self.denied = denied
+                .into_iter()
+                .filter(|(who, one)| !self.telling(*who, one).is_empty())
+                .collect();
+        }
+        if self.denied.is_full() {
+            let (who, one) = self.denied.remove(0);
+            for key in self.telling(who, &one) {
+                self.remove(&key);
+            }
+        }
+        let _ = self.denied.push((who, one.clone()));
+    }
+
+    /// The lists of this identity that hold the object.
+    fn telling(&self, who: Who, one: &key::One) -> Vec<Key> {
+        let item = key::item_key(&one.namespace, &one.name);
+        let tells = |key: &Key, entry: &Entry| {
+            matches!(&key.scope, Scope::Objects(o) if key.who == who && o.may_contain(one))
+                && self
+                    .store
+                    .peek(entry.id)
+                    .is_some_and(|items| items.contains_key(item.as_str()))
+        };
+        self.table
+            .iter()
+            .filter(|(key, entry)| tells(key, entry))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    fn is_denied(&self, who: Who, one: &key::One) -> bool {
+        self.denied.iter().any(|(w, o)| *w == who && o == one)
+    }
+
+    /// A get that was answered is not denied.
+    fn allow(&mut self, key: &Key) {
+        if let Scope::One(one) = &key.scope {
+            self.denied.retain(|(who, o)| *who != key.who || o != one);
         }
     }
 
@@ -227,7 +304,10 @@ impl Cache {
         version: &str,
         note: &note::Note,
     ) -> Result<CollectionId, NotKept> {
+        self.allow(key);
         self.make_room_in_table(key);
+        // Not what it was begun for: only the answer itself told its form, and another may have been quicker.
+        let fill = fill.replacing(self.id(key));
         let id = match self.store.commit(fill, version, &note.to_bytes()) {
             Ok(id) => id,
             Err(refused) => {
@@ -272,37 +352,29 @@ impl Cache {
     }
 
     /// Takes the pages before the one that this token asks for.
-    fn take_page(&mut self, key: &Key, continue_token: &str) -> Option<(String, Fill)> {
+    fn take_page(&mut self, key: &Key, continue_token: &str) -> Option<(String, String, Fill)> {
         let at = self
             .pages
             .iter()
             .position(|p| p.key == *key && p.continue_token == continue_token)?;
         let page = self.pages.swap_remove(at);
-        Some((page.version, page.fill))
+        Some((page.version, page.kind, page.fill))
     }
 
     /// Keeps pages until the next one comes; the one that waits longest makes room.
-    fn put_page(&mut self, key: Key, continue_token: String, version: String, fill: Fill) {
-        let now = Instant::now();
+    fn put_page(&mut self, page: Page) {
         let mut at = 0;
         while at < self.pages.len() {
             // The same list begun anew, or one that nobody went on with: etcd forgets its token after 5 minutes.
-            let stale = self.pages[at].key == key
-                || now - self.pages[at].since > limits::PAGED_LIST_AGE_MAX;
+            let stale = self.pages[at].key == page.key
+                || page.since - self.pages[at].since > limits::PAGED_LIST_AGE_MAX;
             if stale || (self.pages.is_full() && self.is_oldest_page(at)) {
-                let page = self.pages.swap_remove(at);
-                self.store.abort(page.fill);
+                let old = self.pages.swap_remove(at);
+                self.store.abort(old.fill);
             } else {
                 at += 1;
             }
         }
-        let page = Page {
-            key,
-            continue_token,
-            version,
-            fill,
-            since: now,
-        };
         if let Err(page) = self.pages.push(page) {
             self.store.abort(page.fill);
         }

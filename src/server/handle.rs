@@ -143,6 +143,32 @@ impl Exchange<'_> {
         }
     }
 
+    /// A watch or a stream of a token that was never accepted would hold one of the few connections that
+    /// [`Exchange::way`] has for strangers, for an hour; so the API server is asked about the token first. Its refusal
+    /// is the answer.
+    async fn introduce(&self, caller: Caller, head: &Parts) -> Option<Answer> {
+        let may_last = self.asked.verb == Verb::Watch
+            || (self.asked.verb.is_read()
+                && (self.asked.resource()).is_some_and(|r| r.subresource.is_some()));
+        if caller.way != Way::Bearer || !may_last || self.way(caller) == upstream::Way::Bearer {
+            return None;
+        }
+        let mut question = Request::get("/version").body(()).ok()?.into_parts().0;
+        let token = head.headers.get(header::AUTHORIZATION)?.clone();
+        question.headers.insert(header::AUTHORIZATION, token);
+        let send =
+            (self.shared.upstream).send(upstream::Way::Anonymous, &question, RequestBody::Empty);
+        // What fails here fails again with the request itself, which knows what to make of it.
+        let response = send.await.ok()?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            return Some((From::Cloud, self.pass(caller, &Method::HEAD, response)));
+        }
+        if !response.status().is_server_error() {
+            self.shared.known.borrow_mut().accept(caller.who);
+        }
+        None
+    }
+
     /// Why nothing can be asked upstream.
     fn offline(&self, write: bool) -> Answer {
         let refusal = match self.shared.upstream.link().state() {
@@ -165,6 +191,9 @@ impl Exchange<'_> {
         if self.asked.verb == Verb::Watch {
             // A watch must be read as it comes; the API server compresses some from 1.37 on.
             head.headers.remove(header::ACCEPT_ENCODING);
+        }
+        if let Some(refused) = self.introduce(caller, &head).await {
+            return refused;
         }
         let body = RequestBody::incoming(body);
         let send = self.shared.upstream.send(self.way(caller), &head, body);
@@ -236,6 +265,8 @@ impl Exchange<'_> {
                     self.shared.cache.borrow_mut().forget(&caller.who, &scope);
                 }
             }
+            // A load balancer, or a server that is starting: neither has looked at the token.
+            _ if status.is_server_error() => {}
             _ => self.shared.known.borrow_mut().accept(caller.who),
         }
         if let Some(resource) = self.asked.resource()

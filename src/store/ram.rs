@@ -15,6 +15,13 @@ pub struct Fill {
     replaces: Option<CollectionId>,
 }
 
+impl Fill {
+    /// The same, in the place of `replaces`.
+    pub fn replacing(self, replaces: Option<CollectionId>) -> Fill {
+        Fill { replaces, ..self }
+    }
+}
+
 struct Collection {
     items: Rc<Items>,
     version: Rc<str>,

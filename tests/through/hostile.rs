@@ -1,11 +1,14 @@
 //! Those who want more than they were told, or something else than what is so.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use crate::door::{Door, WATCH_LIST};
+use crate::door::{Door, SOON, WATCH_LIST};
 use crate::offline::{kept, unknown};
 use crate::support::cluster::Cluster;
-use crate::support::http::Call;
+use crate::support::http::{Call, JSON, Reply};
+use crate::support::until;
 
 #[test]
 fn what_one_is_told_in_anothers_name_is_told_to_nobody_else() {
@@ -79,4 +82,117 @@ fn no_list_is_given_out_as_another_version_or_as_a_page() {
     )));
     unknown(&maps(format!("/a?resourceVersion={newer}")));
     unknown(&maps(format!("?{WATCH_LIST}&resourceVersion={newer}")));
+}
+
+/// Metadata alone, as a metadata informer asks for it.
+const METADATA: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
+/// The same program lists objects and metadata at once, as a controller manager does.
+#[test]
+fn objects_and_their_metadata_are_never_mixed() {
+    let door = Door::new("h-forms");
+    for name in ["a", "b", "c"] {
+        door.set(name, "1");
+    }
+    let client = door.client();
+    let list = |accept: &'static str, query: &str| {
+        client
+            .call(Call::get(&door.maps(query)).accept(accept))
+            .expect(200)
+            .json()
+    };
+    let next = |page: &Value| {
+        let token = page["metadata"]["continue"].as_str().expect("a token");
+        format!("?limit=2&continue={}", token.replace('=', "%3D"))
+    };
+    let is_whole = |list: &Value, kind: &str, with_data: bool| {
+        assert_eq!(list["kind"], kind);
+        let items = list["items"].as_array().expect("items");
+        assert_eq!(items.len(), 4);
+        for item in items {
+            assert_eq!(item["data"].is_object(), with_data, "{item}");
+        }
+    };
+    list(JSON, "");
+    list(METADATA, "");
+    door.cut();
+    is_whole(&list(JSON, ""), "ConfigMapList", true);
+    is_whole(&list(METADATA, ""), "PartialObjectMetadataList", false);
+    door.mend();
+    // A page of one is not the page before of the other, though their tokens are the same.
+    door.set("c", "2");
+    let of_metadata = next(&list(METADATA, "?limit=2"));
+    let of_objects = next(&list(JSON, "?limit=2"));
+    assert_eq!(of_metadata, of_objects);
+    list(METADATA, &of_metadata);
+    list(JSON, &of_objects);
+    door.cut();
+    is_whole(&list(JSON, ""), "ConfigMapList", true);
+    is_whole(&list(METADATA, ""), "PartialObjectMetadataList", false);
+}
+
+#[test]
+fn rights_that_were_taken_away_are_gone_offline_too() {
+    let door = Door::new("h-revoked");
+    door.set("one", "1");
+    let client = door.client();
+    client.get(&door.maps("")).expect(200);
+    client.get(&door.maps("/one")).expect(200);
+    client.get("/api/v1/configmaps").expect(200);
+    client.get("/api/v1/namespaces/h-revoked/pods").expect(200);
+    let kubectl = door.cluster.kubectl();
+    kubectl
+        .run(&["delete", "clusterrolebinding", "h-revoked-tester"])
+        .ok();
+    until("the rights are gone", SOON, || {
+        (client.get(&door.maps("/one")).status == 403).then_some(())
+    });
+    door.cut();
+    // Refused by itself, and so not told by a list that holds it either.
+    unknown(&client.get(&door.maps("/one")));
+    // Nobody asked for these since.
+    kept(&client.get(&door.maps("")));
+    kept(&client.get("/api/v1/namespaces/h-revoked/pods"));
+    door.mend();
+    client.get(&door.maps("")).expect(403);
+    door.cut();
+    // All namespaces hold this one.
+    unknown(&client.get(&door.maps("")));
+    unknown(&client.get("/api/v1/configmaps"));
+    door.mend();
+    let again = ["create", "clusterrolebinding", "h-revoked-tester"];
+    let role = ["--clusterrole=edit", "--serviceaccount=h-revoked:tester"];
+    kubectl.run(&[&again[..], &role[..]].concat()).ok();
+    until("the rights are back", SOON, || {
+        (client.get(&door.maps("/one")).status == 200).then_some(())
+    });
+    door.cut();
+    kept(&client.get(&door.maps("/one")));
+}
+
+#[test]
+fn many_watches_of_new_tokens_keep_nobody_out() {
+    let door = Door::new("h-new");
+    let other = door.cluster.account("h-new", "other", "edit");
+    // Nobody has been answered yet when the last one asks, as after a restart of the hub.
+    door.relay.delay(Duration::from_millis(100));
+    let connection = door.client().connect().expect("a connection");
+    let path = door.maps("?watch=1&resourceVersion=0");
+    let replies: Vec<Reply> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..160)
+            .map(|_| scope.spawn(|| connection.share().send(Call::get(&path))))
+            .collect();
+        asking
+            .into_iter()
+            .map(|one| one.join().expect("no panic").expect("a reply"))
+            .collect()
+    });
+    assert!(replies.iter().all(|reply| reply.status == 200));
+    door.hub
+        .client()
+        .bearer(&other)
+        .get(&door.maps(""))
+        .expect(200);
+    door.hub.client().bearer("wrong").get(&path).expect(401);
 }
