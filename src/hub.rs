@@ -168,7 +168,7 @@ fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     let clock = Clock::new();
     let (mut hub_ca, told) =
         hub_ca::open(&config.state_dir, &config.node_name).map_err(|e| failed(&e))?;
-    let papers = Papers::load(&config, &mut hub_ca, &[], &clock).map_err(|e| failed(&e))?;
+    let papers = Papers::load(&config, &mut hub_ca, &[], &clock, None).map_err(|e| failed(&e))?;
     let troubles = Troubles {
         hub_ca: told.iter().map(ToString::to_string).collect(),
         papers: papers.warnings.clone(),
@@ -419,14 +419,22 @@ impl Shared {
     fn take_papers(&self, config: &Config) -> Result<(), String> {
         let cluster_ips = self.cluster_ips.borrow().clone();
         let mut hub_ca = self.hub_ca.borrow_mut();
-        let papers = Papers::load(config, &mut hub_ca, &cluster_ips, &self.clock)
-            .map_err(|e| e.to_string())?;
-        let before = self.papers.borrow().fingerprint();
+        let before = self.papers.borrow();
+        let papers = Papers::load(
+            config,
+            &mut hub_ca,
+            &cluster_ips,
+            &self.clock,
+            Some(&before),
+        )
+        .map_err(|e| e.to_string())?;
+        let (same_door, same_way_up) = (papers.same_door(&before), papers.same_way_up(&before));
+        drop(before);
         self.troubles
             .borrow_mut()
             .papers
             .clone_from(&papers.warnings);
-        if papers.fingerprint() == before {
+        if same_door && same_way_up {
             return Ok(());
         }
         let server_config = papers
@@ -438,7 +446,10 @@ impl Shared {
         papers.warnings.iter().for_each(|w| log::warn!("{w}"));
         *self.server_config.borrow_mut() = server_config;
         *self.rules.borrow_mut() = papers.rules();
-        self.upstream.reload(tls);
+        // Connections to the servers need not end because the door has a new certificate.
+        if !same_way_up {
+            self.upstream.reload(tls);
+        }
         *self.papers.borrow_mut() = papers;
         log::info!(
             "certificates: renewed ones are in use; what is under way ends with the old ones"

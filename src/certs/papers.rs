@@ -53,13 +53,14 @@ impl fmt::Display for PapersError {
 impl std::error::Error for PapersError {}
 
 impl Papers {
-    /// Loads everything. An entry of `identities` that cannot be used is left out and said; anything else that is
-    /// wrong fails the whole.
+    /// Loads everything. An entry of `identities` that cannot be used is said, and stays as it was in `before`, or is
+    /// left out; anything else that is wrong fails the whole.
     pub fn load(
         config: &Config,
         hub_ca: &mut HubCa,
         cluster_ips: &[IpAddr],
         clock: &Clock,
+        before: Option<&Papers>,
     ) -> Result<Papers, PapersError> {
         let mut warnings = Vec::new();
         let serving = match &config.serving {
@@ -90,9 +91,18 @@ impl Papers {
         for identity in &config.identities {
             match identity_of(identity) {
                 Ok(usable) => identities.push(usable),
-                Err(why) => {
-                    warnings.push(format!("identities, cn={}: refused: {why}", identity.cn))
-                }
+                Err(why) => match before.and_then(|before| before.identity(identity)) {
+                    Some(loaded) => {
+                        warnings.push(format!(
+                            "identities, cn={}: the pair loaded before stays in use: {why}",
+                            identity.cn
+                        ));
+                        identities.push(loaded);
+                    }
+                    None => {
+                        warnings.push(format!("identities, cn={}: refused: {why}", identity.cn))
+                    }
+                },
             }
         }
         let servers =
@@ -109,6 +119,12 @@ impl Papers {
             serving,
             warnings,
         })
+    }
+
+    /// What was loaded for the same caller.
+    fn identity(&self, identity: &crate::config::Identity) -> Option<(Rule, Pair)> {
+        let same = |rule: &Rule| rule.common_name == identity.cn && rule.organization == identity.o;
+        self.identities.iter().find(|(rule, _)| same(rule)).cloned()
     }
 
     /// Who may come with a certificate, in the order of [`Way::Pair`].
@@ -152,39 +168,24 @@ impl Papers {
         }))
     }
 
-    /// Changes when any of the files has changed in a way that counts.
-    pub fn fingerprint(&self) -> Vec<u8> {
-        let pairs = self
-            .node
-            .iter()
-            .chain(self.identities.iter().map(|(_, pair)| pair));
-        let mut all: Vec<u8> = pairs
-            .chain([&self.serving])
-            .flat_map(Pair::fingerprint)
-            .collect();
-        // The same pair for other callers, and the same certificates in other places, are a change as well.
-        for (rule, _) in &self.identities {
-            all.extend(rule.common_name.bytes().chain([0]));
-            all.extend(rule.organization.iter().flat_map(|o| o.bytes()).chain([0]));
-        }
-        all.extend([
-            u8::from(self.node.is_some()),
-            u8::from(self.clients.is_some()),
-        ]);
-        for authorities in [Some(&self.servers), self.clients.as_ref()]
-            .into_iter()
-            .flatten()
-        {
-            let roots = authorities.roots();
-            all.extend(roots.len().to_le_bytes());
-            all.extend(
-                roots
-                    .roots
-                    .iter()
-                    .flat_map(|r| r.subject_public_key_info.as_ref().to_vec()),
-            );
-        }
-        all
+    /// Whether anything at the door has changed: the serving pair, or whose certificates are accepted and for whom.
+    pub fn same_door(&self, other: &Papers) -> bool {
+        self.serving.fingerprint() == other.serving.fingerprint()
+            && same_roots(self.clients.as_ref(), other.clients.as_ref())
+            && self.rules() == other.rules()
+    }
+
+    /// Whether everything that goes up is as it was: the CA of the servers, and all pairs in their order.
+    pub fn same_way_up(&self, other: &Papers) -> bool {
+        let pairs = |papers: &Papers| -> Vec<[u8; 32]> {
+            let identities = papers.identities.iter().map(|(_, pair)| pair);
+            identities.map(Pair::fingerprint).collect()
+        };
+        same_roots(Some(&self.servers), Some(&other.servers))
+            && self.node.as_ref().map(Pair::fingerprint)
+                == other.node.as_ref().map(Pair::fingerprint)
+            && pairs(self) == pairs(other)
+            && self.rules() == other.rules()
     }
 
     /// Each certificate that the hub uses: what for, and which.
@@ -198,6 +199,20 @@ impl Papers {
         );
         all
     }
+}
+
+fn same_roots(a: Option<&Authorities>, b: Option<&Authorities>) -> bool {
+    let keys = |authorities: Option<&Authorities>| {
+        authorities.map(|authorities| {
+            let roots = authorities.roots();
+            let keys = roots
+                .roots
+                .iter()
+                .map(|r| r.subject_public_key_info.to_vec());
+            keys.collect::<Vec<_>>()
+        })
+    };
+    keys(a) == keys(b)
 }
 
 /// A pair goes up for its own subject alone: anything else would lend an identity.

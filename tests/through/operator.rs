@@ -58,6 +58,37 @@ fn sighup_takes_over_what_is_good_and_keeps_the_old_otherwise() {
     client.get(&door.maps("")).expect(503);
 }
 
+#[test]
+fn a_pair_that_is_gone_for_a_moment_stays_in_use() {
+    let cluster = Cluster::shared();
+    let (certificate, key) = cluster.pair("admin");
+    let mut door = Door::with(cluster, "p-pair", |setup| setup);
+    let copy = |name: &str, from: &std::path::Path| {
+        door.dir.write(name, std::fs::read(from).expect("a file"))
+    };
+    let (own_certificate, own_key) = (copy("a.crt", &certificate), copy("a.key", &key));
+    let entry = json!([{ "cn": "admin", "cert": own_certificate, "key": own_key }]);
+    door.hub.reload("identities", entry);
+    door.hub
+        .logged("the new configuration and certificates are in force");
+    let client = door.hub.client().certificate(&certificate, &key);
+    client.get("/api/v1/nodes").expect(200);
+
+    std::fs::write(&own_key, "").expect("a file");
+    door.hub.signal("HUP");
+    let warned = |text: &str| door.hub.status()["warnings"].to_string().contains(text);
+    until("it says so", SOON, || {
+        warned("the pair loaded before stays in use").then_some(())
+    });
+    client.get("/api/v1/nodes").expect(200);
+    std::fs::copy(&key, &own_key).expect("a file");
+    door.hub.signal("HUP");
+    until("it is content", SOON, || {
+        (!warned("stays in use")).then_some(())
+    });
+    client.get("/api/v1/nodes").expect(200);
+}
+
 /// Whether this machine has the address.
 fn is_here(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
