@@ -284,14 +284,13 @@ impl Keeper {
                 (body.into(), String::new(), Note::Absent)
             }
             Whole::Object => {
-                let (type_meta, bare) = object::open_single(encoding, body)?;
+                let (type_meta, meta, bare) = object::read_single(encoding, body)?;
                 match type_meta.kind.as_ref() {
                     "Table" | "Status" => return Ok(()),
                     "PartialObjectMetadata" => self.key.form = Form::Metadata,
                     _ => self.key.form = Form::Object,
                 }
-                let (_, meta) = object::read_meta(encoding, bare)?;
-                let type_meta = object::TypeMeta::new(&type_meta.api_version, &type_meta.kind);
+                let type_meta = type_meta.into_owned();
                 let value = object::canonical(encoding, &type_meta, bare).into_owned();
                 (
                     value,
@@ -301,6 +300,9 @@ impl Keeper {
             }
         };
         let mut cache = self.cache.borrow_mut();
+        if cache.confirm(&self.key, &version, &value, &note) {
+            return Ok(());
+        }
         let mut fill = cache.begin(&self.key, self.class);
         if cache.store.put(&mut fill, "", &value).is_err() {
             cache.abort(fill);

@@ -296,6 +296,27 @@ impl Cache {
         self.store.abort(fill);
     }
 
+    /// True if exactly this is kept already; it is then known to be current.
+    fn confirm(&mut self, key: &Key, version: &str, value: &[u8], note: &note::Note) -> bool {
+        let Some(id) = self.id(key) else {
+            return false;
+        };
+        let same = self.store.version(id) == Some(version)
+            && self
+                .store
+                .peek(id)
+                .and_then(|items| items.get(""))
+                .is_some_and(|kept| **kept == *value)
+            && self
+                .store
+                .view(id)
+                .is_some_and(|view| *view.note == *note.to_bytes());
+        if let Some(entry) = self.table.get_mut(key).filter(|_| same) {
+            entry.confirmed = Instant::now();
+        }
+        same
+    }
+
     /// Puts a complete version in the place of the old one.
     fn commit(
         &mut self,

@@ -5,6 +5,7 @@ use super::guard::Guard;
 use crate::limits;
 use crate::reply::refusal::Refusal;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -86,8 +87,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
                 self.give(buf);
                 return Poll::Ready(Ok(()));
             }
-            let mut piece = [0; limits::READ_BYTES];
-            let mut read = ReadBuf::new(&mut piece);
+            let mut piece = [MaybeUninit::uninit(); limits::READ_BYTES];
+            let mut read = ReadBuf::uninit(&mut piece);
             let result = Pin::new(&mut self.io).poll_read(cx, &mut read);
             if let Poll::Ready(result) = result {
                 result?;
