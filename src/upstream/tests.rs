@@ -650,6 +650,38 @@ fn refusal_is_known_at_once_and_recovery_is_found() {
     });
 }
 
+/// Clients on h2 0.4.16 and newer close a connection on which a hundred empty frames came that end nothing.
+#[test]
+fn the_empty_frame_that_ends_a_body_is_no_piece() {
+    run(async {
+        let pki = pki(&["h2"]);
+        let (listener, url) = listen().await;
+        // Without a length, as a list that is written while it is read.
+        let apart = script(|_, _, mut respond| async move {
+            let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            stream.send_data(Bytes::from_static(b"all"), false).unwrap();
+            tokio::task::yield_now().await;
+            stream.send_data(Bytes::new(), true).unwrap();
+        });
+        serve(
+            listener,
+            pki.acceptor.clone(),
+            h2::server::Builder::new(),
+            apart,
+        );
+        let upstream = Upstream::new(settings(vec![url], &pki));
+        let response = upstream
+            .send(Way::Bearer, &head("GET", "/"), RequestBody::Empty)
+            .await;
+        let mut body = response.unwrap().into_body();
+        let mut pieces = Vec::new();
+        while let Some(piece) = body.chunk().await {
+            pieces.push(piece.unwrap());
+        }
+        assert_eq!(pieces, ["all"]);
+    });
+}
+
 #[test]
 fn a_body_that_breaks_off_is_an_error() {
     run(async {
