@@ -100,8 +100,11 @@ pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
 /// links move all the time; an open exec is no body.
 pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(60);
 /// hyper's read and write buffers of an HTTP/1.1 connection (cross-build.md 2: the default lets a stalled reader cost
-/// 800 KiB). Heads larger than this are refused by the guard's own bound first only up to 64 KiB, so it is that bound.
+/// 800 KiB). A head must fit, so it is the guard's bound; answers have [`H1_BACKLOG_BYTES`].
 pub const H1_BUFFER_BYTES: usize = HEAD_BYTES_MAX + 4096;
+/// Bytes of an HTTP/1.1 answer that may wait in hyper for a client that does not read: one piece, for the next is only
+/// asked for below this.
+pub const H1_BACKLOG_BYTES: usize = 8 * 1024;
 /// Plaintext that TLS may hold back for a client that does not read.
 pub const TLS_BUFFER_BYTES: usize = 16 * 1024;
 /// Streams on one HTTP/2 connection: a kubelet watches each ConfigMap and Secret of its pods on one connection.

@@ -3,6 +3,7 @@
 use super::{metrics, report};
 use crate::hub::Shared;
 use crate::limits;
+use crate::reply::backlog::Backlog;
 use crate::reply::{self, Body};
 use crate::server::guarded::{Guarded, RefusalCell};
 use crate::sys::hyper_io::HyperIo;
@@ -17,7 +18,12 @@ use tokio::time::timeout;
 /// Serves one connection.
 pub async fn serve(shared: Rc<Shared>, stream: TcpStream) {
     let refusal = RefusalCell::default();
-    let guarded = Guarded::new(stream, shared.head_timeout(), refusal.clone());
+    let guarded = Guarded::new(
+        stream,
+        shared.head_timeout(),
+        refusal.clone(),
+        Backlog::default(),
+    );
     let service = service_fn(move |request: Request<Incoming>| {
         let response = answer(&shared, &refusal, &request);
         async move { Ok::<_, Infallible>(response) }

@@ -1,6 +1,7 @@
 //! The one type of body that the hub sends.
 
 use super::access_line::AccessLine;
+use super::backlog::Backlog;
 use super::script::{BrokenOff, Script};
 use crate::cache::keep::Keeper;
 use crate::upstream::{BodyError, ResponseBody};
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use hyper::body::{Body as _, Frame, SizeHint};
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// A body on its way to a client.
 pub struct Body {
@@ -17,6 +18,8 @@ pub struct Body {
     line: Option<AccessLine>,
     /// Anything that must live as long as the answer.
     _held: Option<Box<dyn std::any::Any>>,
+    /// Of an HTTP/1.1 connection: what it has not written yet.
+    backlog: Option<Backlog>,
 }
 
 enum Kind {
@@ -50,13 +53,20 @@ impl Body {
             kind,
             line: None,
             _held: None,
+            backlog: None,
         }
     }
 
-    /// The access line that ends with this body, and what must live as long as it.
-    pub fn with(mut self, line: AccessLine, held: Box<dyn std::any::Any>) -> Body {
+    /// The access line that ends with this body, what must live as long as it, and what it must wait for.
+    pub fn with(
+        mut self,
+        line: AccessLine,
+        held: Box<dyn std::any::Any>,
+        backlog: Option<Backlog>,
+    ) -> Body {
         self.line = Some(line);
         self._held = Some(held);
+        self.backlog = backlog;
         self
     }
 }
@@ -129,6 +139,9 @@ impl hyper::body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(backlog) = &self.backlog {
+            ready!(backlog.poll_room(cx));
+        }
         let piece = match &mut self.kind {
             Kind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -141,6 +154,9 @@ impl hyper::body::Body for Body {
                 .poll_piece(cx)
                 .map(|p| p.map(|p| p.map_err(Broken::Script))),
         };
+        if let (Some(backlog), Poll::Ready(Some(Ok(piece)))) = (&self.backlog, &piece) {
+            backlog.gave(piece.len());
+        }
         piece.map(|p| p.map(|p| p.map(Frame::data)))
     }
 

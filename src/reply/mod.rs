@@ -1,6 +1,7 @@
 //! What goes back to a client: bodies, and the words of the hub's own errors.
 
 pub mod access_line;
+pub mod backlog;
 pub mod body;
 pub mod list;
 pub mod refusal;

@@ -7,6 +7,7 @@ use crate::access::Subject;
 use crate::certs::certificate::CertificateFields;
 use crate::hub::Shared;
 use crate::limits;
+use crate::reply::backlog::Backlog;
 use crate::sys::hyper_io::HyperIo;
 use hyper::service::service_fn;
 use std::cell::Cell;
@@ -47,8 +48,14 @@ pub async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr) {
 
 async fn serve_h1(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Option<Subject>) {
     let refusal = RefusalCell::default();
-    let guarded = Guarded::new(stream, shared.head_timeout(), refusal.clone());
-    let peer = Peer::new(subject, refusal);
+    let backlog = Backlog::default();
+    let guarded = Guarded::new(
+        stream,
+        shared.head_timeout(),
+        refusal.clone(),
+        backlog.clone(),
+    );
+    let peer = Peer::new(subject, refusal, Some(backlog));
     let busy = Rc::clone(&peer.busy);
     let service = service(&shared, peer);
     let connection = hyper::server::conn::http1::Builder::new()
@@ -70,7 +77,7 @@ async fn serve_h1(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Opt
 }
 
 async fn serve_h2(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Option<Subject>) {
-    let peer = Peer::new(subject, RefusalCell::default());
+    let peer = Peer::new(subject, RefusalCell::default(), None);
     let busy = Rc::clone(&peer.busy);
     let service = service(&shared, peer);
     let connection = hyper::server::conn::http2::Builder::new(Executor)

@@ -3,6 +3,7 @@
 
 use super::guard::Guard;
 use crate::limits;
+use crate::reply::backlog::Backlog;
 use crate::reply::refusal::Refusal;
 use std::io;
 use std::mem::MaybeUninit;
@@ -33,6 +34,7 @@ pub struct Guarded<T> {
     io: T,
     guard: Guard,
     refusal: RefusalCell,
+    backlog: Backlog,
     /// What the guard let through and hyper has not read yet.
     ready: Vec<u8>,
     taken: usize,
@@ -45,11 +47,12 @@ pub struct Guarded<T> {
 }
 
 impl<T> Guarded<T> {
-    pub fn new(io: T, head_timeout: Duration, refusal: RefusalCell) -> Self {
+    pub fn new(io: T, head_timeout: Duration, refusal: RefusalCell, backlog: Backlog) -> Self {
         Guarded {
             io,
             guard: Guard::default(),
             refusal,
+            backlog,
             ready: Vec::new(),
             taken: 0,
             // The first head is waited for no longer than any: who says nothing is let go.
@@ -145,7 +148,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let wrote = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
+        self.backlog.wrote(wrote);
+        Poll::Ready(Ok(wrote))
     }
 
     fn poll_write_vectored(
@@ -153,7 +158,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let wrote = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs))?;
+        self.backlog.wrote(wrote);
+        Poll::Ready(Ok(wrote))
     }
 
     // hyper copies bodies together where it is not.
@@ -162,7 +169,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.backlog.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -16,6 +16,7 @@ use crate::limits;
 use crate::object::status::{StatusDetails, StatusFields, write_status};
 use crate::object::{self, Encoding};
 use crate::reply::access_line::AccessLine;
+use crate::reply::backlog::Backlog;
 use crate::reply::refusal::Refusal;
 use crate::reply::script::Script;
 use crate::reply::{self, Body};
@@ -36,14 +37,17 @@ use tokio::time::timeout;
 pub struct Peer {
     subject: Option<Subject>,
     refusal: RefusalCell,
+    /// Of an HTTP/1.1 connection.
+    backlog: Option<Backlog>,
     pub busy: Rc<Busy>,
 }
 
 impl Peer {
-    pub fn new(subject: Option<Subject>, refusal: RefusalCell) -> Self {
+    pub fn new(subject: Option<Subject>, refusal: RefusalCell, backlog: Option<Backlog>) -> Self {
         Peer {
             subject,
             refusal,
+            backlog,
             busy: Rc::default(),
         }
     }
@@ -60,18 +64,14 @@ pub async fn handle(
     let (head, body) = request.into_parts();
     if head.uri.path() == REFUSED_PATH {
         let why = peer.refusal.get().unwrap_or(Refusal::NotAPath);
-        return finish(
-            AccessLine::unread(started),
-            underway,
-            From::Hub,
-            reply::refuse(why, ""),
-        );
+        let answer = (From::Hub, reply::refuse(why, ""));
+        return finish(&peer, AccessLine::unread(started), underway, answer);
     }
     let asked = match classify(&head) {
         Ok(asked) => asked,
         Err(why) => {
-            let response = reply::refuse(refusal_of(why), "");
-            return finish(AccessLine::unread(started), underway, From::Hub, response);
+            let answer = (From::Hub, reply::refuse(refusal_of(why), ""));
+            return finish(&peer, AccessLine::unread(started), underway, answer);
         }
     };
     let line = AccessLine::new(&asked, started);
@@ -79,28 +79,28 @@ pub async fn handle(
         shared: &shared,
         asked: &asked,
     };
-    let (from, response) =
-        match access::authenticate(peer.subject.as_ref(), &head.headers, &shared.rules()) {
-            Ok(caller) => exchange.answer(caller, head, body).await,
-            Err(access::Refused::NotListed { common_name }) => {
-                log::warn!(
-                    "client certificate refused: CN={} is not listed under `identities`",
-                    common_name.unwrap_or_default().escape_debug()
-                );
-                (From::Hub, reply::refuse(Refusal::NotListed, ""))
-            }
-        };
-    finish(line, underway, from, response)
+    let answer = match access::authenticate(peer.subject.as_ref(), &head.headers, &shared.rules()) {
+        Ok(caller) => exchange.answer(caller, head, body).await,
+        Err(access::Refused::NotListed { common_name }) => {
+            log::warn!(
+                "client certificate refused: CN={} is not listed under `identities`",
+                common_name.unwrap_or_default().escape_debug()
+            );
+            (From::Hub, reply::refuse(Refusal::NotListed, ""))
+        }
+    };
+    finish(&peer, line, underway, answer)
 }
 
 fn finish(
+    peer: &Peer,
     mut line: AccessLine,
     underway: Underway,
-    from: From,
-    response: Response<Body>,
+    (from, response): Answer,
 ) -> Response<Body> {
     line.answered(response.status().as_u16(), from);
-    response.map(|body| body.with(line, Box::new(underway)))
+    let backlog = peer.backlog.clone();
+    response.map(|body| body.with(line, Box::new(underway), backlog))
 }
 
 fn refusal_of(why: crate::request::Refused) -> Refusal {
