@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -63,17 +64,7 @@ async fn serve_h1(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Opt
         .max_headers(limits::HEADERS_MAX)
         .serve_connection(HyperIo::new(guarded), service)
         .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let mut stop = std::pin::pin!(shared.draining());
-    let mut stopping = false;
-    loop {
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = &mut stop, if !stopping => stopping = true,
-            () = idle(&busy) => stopping = true,
-        }
-        connection.as_mut().graceful_shutdown();
-    }
+    drive(&shared, &busy, connection, |c| c.graceful_shutdown()).await;
 }
 
 async fn serve_h2(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Option<Subject>) {
@@ -93,16 +84,26 @@ async fn serve_h2(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Opt
         .keep_alive_interval(limits::CLIENT_PING_EVERY)
         .keep_alive_timeout(limits::CLIENT_PING_WAIT)
         .serve_connection(HyperIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let mut stop = std::pin::pin!(shared.draining());
+    drive(&shared, &busy, connection, |c| c.graceful_shutdown()).await;
+}
+
+/// Until the client leaves, has asked nothing for long, or the hub ends; then until what is under way is over.
+async fn drive<C: Future>(
+    shared: &Shared,
+    busy: &Busy,
+    connection: C,
+    end_gracefully: impl Fn(Pin<&mut C>),
+) {
+    let mut connection = pin!(connection);
+    let mut stop = pin!(shared.draining());
     let mut stopping = false;
     loop {
         tokio::select! {
             _ = connection.as_mut() => return,
             () = &mut stop, if !stopping => stopping = true,
-            () = idle(&busy) => stopping = true,
+            () = idle(busy) => stopping = true,
         }
-        connection.as_mut().graceful_shutdown();
+        end_gracefully(connection.as_mut());
     }
 }
 
