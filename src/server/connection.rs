@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -64,7 +64,16 @@ async fn serve_h1(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Opt
         .max_headers(limits::HEADERS_MAX)
         .serve_connection(HyperIo::new(guarded), service)
         .with_upgrades();
-    drive(&shared, &busy, connection, |c| c.graceful_shutdown()).await;
+    let connection = std::pin::pin!(connection);
+    let linger = shared.head_timeout();
+    drive(
+        connection,
+        |c| c.graceful_shutdown(),
+        &busy,
+        shared.draining(),
+        linger,
+    )
+    .await;
 }
 
 async fn serve_h2(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Option<Subject>) {
@@ -84,26 +93,38 @@ async fn serve_h2(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Opt
         .keep_alive_interval(limits::CLIENT_PING_EVERY)
         .keep_alive_timeout(limits::CLIENT_PING_WAIT)
         .serve_connection(HyperIo::new(stream), service);
-    drive(&shared, &busy, connection, |c| c.graceful_shutdown()).await;
+    let connection = std::pin::pin!(connection);
+    let linger = shared.head_timeout();
+    drive(
+        connection,
+        |c| c.graceful_shutdown(),
+        &busy,
+        shared.draining(),
+        linger,
+    )
+    .await;
 }
 
-/// Until the client leaves, has asked nothing for long, or the hub ends; then until what is under way is over.
+/// Runs a connection to its end, which is asked for once: when `stop` resolves, or when nothing was asked for
+/// [`limits::CLIENT_IDLE_MAX`]. One that then neither ends nor serves a request for `linger` is dropped: an HTTP/2
+/// client that never said its first word would be waited for for ever.
 async fn drive<C: Future>(
-    shared: &Shared,
+    mut connection: Pin<&mut C>,
+    shut_down: impl FnOnce(Pin<&mut C>),
     busy: &Busy,
-    connection: C,
-    end_gracefully: impl Fn(Pin<&mut C>),
+    stop: impl Future<Output = ()>,
+    linger: Duration,
 ) {
-    let mut connection = pin!(connection);
-    let mut stop = pin!(shared.draining());
-    let mut stopping = false;
-    loop {
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = &mut stop, if !stopping => stopping = true,
-            () = idle(busy) => stopping = true,
-        }
-        end_gracefully(connection.as_mut());
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop => {}
+        () = idle(busy, limits::CLIENT_IDLE_MAX) => {}
+    }
+    shut_down(connection.as_mut());
+    let since = Instant::now();
+    tokio::select! {
+        _ = connection => {}
+        () = async { sleep_until(since + linger).await; idle(busy, linger).await } => {}
     }
 }
 
@@ -126,13 +147,13 @@ fn service(
     })
 }
 
-/// Resolves when nothing was asked for [`limits::CLIENT_IDLE_MAX`].
-async fn idle(busy: &Busy) {
+/// Resolves when nothing was asked for so long.
+async fn idle(busy: &Busy, most: Duration) {
     loop {
         let since = busy.since.get();
         let until = match busy.requests.get() {
-            0 => since + limits::CLIENT_IDLE_MAX,
-            _ => Instant::now() + limits::CLIENT_IDLE_MAX,
+            0 => since + most,
+            _ => Instant::now() + most,
         };
         sleep_until(until).await;
         if busy.requests.get() == 0 && busy.since.get() == since {
@@ -172,5 +193,41 @@ impl Drop for Underway {
     fn drop(&mut self) {
         self.0.requests.set(self.0.requests.get() - 1);
         self.0.since.set(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    /// How long a connection lasts that never ends by itself, and how often it was told to.
+    async fn lasts(busy: &Busy, stop: impl Future<Output = ()>) -> (Duration, u32) {
+        let (started, told) = (Instant::now(), Cell::new(0));
+        let connection = std::pin::pin!(pending::<()>());
+        let linger = Duration::from_secs(10);
+        drive(connection, |_| told.set(told.get() + 1), busy, stop, linger).await;
+        (started.elapsed(), told.get())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_says_a_word_is_left_after_a_while() {
+        let (lasted, told) = lasts(&Busy::default(), pending()).await;
+        assert_eq!((lasted.as_secs(), told), (130, 1));
+        let (lasted, told) = lasts(&Busy::default(), async {}).await;
+        assert_eq!((lasted.as_secs(), told), (10, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_under_way_is_waited_for() {
+        let busy = Rc::new(Busy::default());
+        let request = Underway::begin(&busy);
+        let ended = async {
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            drop(request);
+        };
+        let ((lasted, told), ()) = tokio::join!(lasts(&busy, async {}), ended);
+        assert!((600..=620).contains(&lasted.as_secs()), "{lasted:?}");
+        assert_eq!(told, 1);
     }
 }
