@@ -15,7 +15,7 @@ pub enum Verb {
     Patch,
     Delete,
     DeleteCollection,
-    /// A method on a path that is no resource.
+    /// A method that the API has no verb for: any but GET and HEAD on a path that is no resource, HEAD on one that is.
     Other,
 }
 
@@ -123,11 +123,9 @@ fn verb(method: &Method, target: &Target, options: &Options) -> Verb {
     };
     match *method {
         // A subresource is never watched; `watch` there is the business of what is behind it.
-        Method::GET | Method::HEAD if options.watch && resource.subresource.is_none() => {
-            Verb::Watch
-        }
-        Method::GET | Method::HEAD if resource.name.is_some() => Verb::Get,
-        Method::GET | Method::HEAD => Verb::List,
+        Method::GET if options.watch && resource.subresource.is_none() => Verb::Watch,
+        Method::GET if resource.name.is_some() => Verb::Get,
+        Method::GET => Verb::List,
         Method::POST => Verb::Create,
         Method::PUT => Verb::Update,
         Method::PATCH => Verb::Patch,
@@ -233,7 +231,9 @@ mod tests {
     fn verbs() {
         for (method, uri, want) in [
             ("GET", "/api/v1/pods", Verb::List),
-            ("HEAD", "/api/v1/pods", Verb::List),
+            // The API server answers it with 405, so the hub must not answer it with what is kept.
+            ("HEAD", "/api/v1/pods", Verb::Other),
+            ("HEAD", "/version", Verb::Get),
             ("GET", "/api/v1/pods?watch=true", Verb::Watch),
             ("GET", "/api/v1/pods?watch=false", Verb::List),
             ("GET", "/api/v1/watch/pods", Verb::Watch),
