@@ -108,7 +108,9 @@ impl Cache {
                     Scope::Objects(kept) if kept == objects => {
                         Some((entry.age(now), true, entry.id))
                     }
-                    Scope::Objects(kept) if kept.holds_namespace_of(objects) => {
+                    Scope::Objects(kept)
+                        if kept.holds_namespace_of(objects) && self.is_namespaced(entry.id) =>
+                    {
                         Some((entry.age(now), false, entry.id))
                     }
                     _ => None,
@@ -135,6 +137,15 @@ impl Cache {
             return Some((list, age));
         }
         None
+    }
+
+    /// True if its items are known to be in namespaces: the list of a namespace that is asked of others is a 404.
+    fn is_namespaced(&self, id: CollectionId) -> bool {
+        let first = self
+            .store
+            .peek(id)
+            .and_then(|items| items.first_key_value());
+        first.is_some_and(|(key, _)| !key.starts_with('/'))
     }
 
     /// The newest that is known of one object: from a GET of its own, or from a list that holds it or proves that it

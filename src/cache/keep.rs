@@ -3,7 +3,7 @@
 
 use super::key::{Key, Scope, item_key};
 use super::note::Note;
-use super::{Cache, Page, count, version};
+use super::{Begun, Cache, Page, count, version};
 use crate::access::Who;
 use crate::limits;
 use crate::object::gunzip::Gunzip;
@@ -23,6 +23,8 @@ pub struct Keeper {
     class: Class,
     gunzip: Option<Box<Gunzip>>,
     what: What,
+    /// When this list's first page, or this answer, was asked for.
+    begun: Begun,
     /// A fault: the rest passes unseen.
     given_up: bool,
 }
@@ -53,6 +55,8 @@ pub struct Head<'a> {
     pub status: u16,
     pub content_type: &'a str,
     pub gzip: bool,
+    /// When the API server was asked.
+    pub begun: Begun,
 }
 
 impl Keeper {
@@ -86,8 +90,9 @@ impl Keeper {
         if let Scope::Document(document) = &mut key.scope {
             document.content_type = head.content_type.to_owned();
         }
+        let mut begun = head.begun;
         let what = match (&key.scope, head.status) {
-            (Scope::Objects(_), 200) => list(cache, &key, class, asked)?,
+            (Scope::Objects(_), 200) => list(cache, &key, class, asked, &mut begun)?,
             (Scope::One(_), 200) => whole(Whole::Object),
             (Scope::One(_), 404) => whole(Whole::Absent),
             (Scope::Document(_), 200) => whole(Whole::Document),
@@ -99,6 +104,7 @@ impl Keeper {
             class,
             gunzip: head.gzip.then(Box::default),
             what,
+            begun,
             given_up: false,
         })
     }
@@ -245,7 +251,7 @@ impl Keeper {
             _ => Form::Object,
         };
         if !head.continue_token.is_empty() {
-            let page = Page::new(self.key.clone(), head, fill);
+            let page = Page::new(self.key.clone(), head, fill, self.begun);
             cache.put_page(page);
             return Ok(());
         }
@@ -253,12 +259,13 @@ impl Keeper {
             &head.type_meta.api_version,
             item_kind,
         ));
-        // A list that is older than what a watch has told since would go back in time.
-        let stale = cache
+        // A list that is older than what a watch has told since it was asked for would go back in time. One that is older
+        // than what nobody has confirmed since is news: etcd was restored from a backup.
+        let is_older = cache
             .id(&self.key)
             .and_then(|id| cache.store.version(id))
             .is_some_and(|kept| version::is_older(&head.resource_version, kept));
-        if stale {
+        if is_older && cache.is_confirmed_since(&self.key, self.begun) {
             cache.abort(fill);
             return Ok(());
         }
@@ -300,6 +307,10 @@ impl Keeper {
             }
         };
         let mut cache = self.cache.borrow_mut();
+        if cache.writes != self.begun.writes {
+            // Something was written while this was on its way: it may tell what was before.
+            return Ok(());
+        }
         if cache.confirm(&self.key, &version, &value, &note) {
             return Ok(());
         }
@@ -339,12 +350,19 @@ fn whole(kind: Whole) -> What {
     }
 }
 
-fn list(cache: &Rc<RefCell<Cache>>, key: &Key, class: Class, asked: &Asked) -> Option<What> {
+fn list(
+    cache: &Rc<RefCell<Cache>>,
+    key: &Key,
+    class: Class,
+    asked: &Asked,
+    begun: &mut Begun,
+) -> Option<What> {
     let (so_far, fill) = match asked.options.demand() {
         Demand::NextPage => {
             let token = asked.options.continue_token.as_deref()?;
-            let (version, kind, fill) = cache.borrow_mut().take_page(key, token)?;
-            (Some((version, kind)), fill)
+            let page = cache.borrow_mut().take_page(key, token)?;
+            *begun = page.begun;
+            (Some((page.version, page.kind)), page.fill)
         }
         // A list of a past version on purpose (kubernetes-api.md 3.2): true then, not now.
         Demand::Exactly(_) => return None,

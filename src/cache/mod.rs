@@ -7,6 +7,9 @@ pub mod note;
 pub mod version;
 pub mod watched;
 
+#[cfg(test)]
+mod tests;
+
 use crate::access::Who;
 use crate::limits;
 use crate::object;
@@ -28,6 +31,8 @@ pub struct Cache {
     /// good as absent, and is cleared when room is needed.
     table: BTreeMap<Key, Entry>,
     pages: heapless::Vec<Page, { limits::PAGED_LISTS_MAX }>,
+    /// Writes that have passed.
+    writes: u64,
     /// Gets that the API server has denied to identities which were told the object by a list.
     denied: heapless::Vec<(Who, key::One), { limits::DENIED_GETS_MAX }>,
     agents: Agents,
@@ -50,17 +55,28 @@ struct Page {
     /// Of the list, such as `PodList`.
     kind: String,
     fill: Fill,
+    /// When its first page was asked for.
+    begun: Begun,
     since: Instant,
 }
 
+/// When the API server was asked for an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Begun {
+    at: Instant,
+    /// How many writes the hub had passed by then.
+    writes: u64,
+}
+
 impl Page {
-    fn new(key: Key, head: ListHead, fill: Fill) -> Self {
+    fn new(key: Key, head: ListHead, fill: Fill, begun: Begun) -> Self {
         Page {
             key,
             continue_token: head.continue_token,
             version: head.resource_version,
             kind: head.type_meta.kind,
             fill,
+            begun,
             since: Instant::now(),
         }
     }
@@ -103,6 +119,7 @@ impl Cache {
             pages: heapless::Vec::new(),
             denied: heapless::Vec::new(),
             agents,
+            writes: 0,
             counts: Counts::default(),
         }
     }
@@ -251,9 +268,24 @@ impl Cache {
         }
     }
 
+    /// To be taken before the API server is asked for what may be kept.
+    pub fn begun(&self) -> Begun {
+        Begun {
+            at: Instant::now(),
+            writes: self.writes,
+        }
+    }
+
+    /// True if the collection is current, or was known to be at some time since then.
+    fn is_confirmed_since(&self, key: &Key, begun: Begun) -> bool {
+        let entry = self.table.get(key);
+        entry.is_some_and(|e| e.live > 0 || e.confirmed >= begun.at)
+    }
+
     /// Something was written at this path: what single answers told about it is no longer true, for anybody. Lists
     /// stay: they are what was true at their version.
     pub fn written(&mut self, resource: &Resource) {
+        self.writes += 1;
         let touched = |one: &key::One| {
             one.group == resource.group
                 && one.resource == resource.resource
@@ -373,13 +405,12 @@ impl Cache {
     }
 
     /// Takes the pages before the one that this token asks for.
-    fn take_page(&mut self, key: &Key, continue_token: &str) -> Option<(String, String, Fill)> {
+    fn take_page(&mut self, key: &Key, continue_token: &str) -> Option<Page> {
         let at = self
             .pages
             .iter()
             .position(|p| p.key == *key && p.continue_token == continue_token)?;
-        let page = self.pages.swap_remove(at);
-        Some((page.version, page.kind, page.fill))
+        Some(self.pages.swap_remove(at))
     }
 
     /// Keeps pages until the next one comes; the one that waits longest makes room.

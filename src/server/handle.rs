@@ -6,6 +6,7 @@ use super::guarded::RefusalCell;
 use super::tunnel;
 use crate::access::{self, Caller, Subject, Way};
 use crate::admin::metrics::From;
+use crate::cache::Begun;
 use crate::cache::answer::What;
 use crate::cache::keep::{Head, Keeper};
 use crate::cache::key;
@@ -161,7 +162,7 @@ impl Exchange<'_> {
         // What fails here fails again with the request itself, which knows what to make of it.
         let response = send.await.ok()?;
         if response.status() == StatusCode::UNAUTHORIZED {
-            return Some((From::Cloud, self.pass(caller, &Method::HEAD, response)));
+            return Some((From::Cloud, self.pass(caller, None, response)));
         }
         if !response.status().is_server_error() {
             self.shared.known.borrow_mut().accept(caller.who);
@@ -196,13 +197,17 @@ impl Exchange<'_> {
             return refused;
         }
         let body = RequestBody::incoming(body);
+        let begun = self.shared.cache.borrow().begun();
         let send = self.shared.upstream.send(self.way(caller), &head, body);
         let sent = match self.patience() {
             Some(patience) => timeout(patience, send).await,
             None => Ok(send.await),
         };
         match sent {
-            Ok(Ok(response)) => (From::Cloud, self.pass(caller, &head.method, response)),
+            Ok(Ok(response)) => {
+                let begun = Some(begun).filter(|_| head.method == Method::GET);
+                (From::Cloud, self.pass(caller, begun, response))
+            }
             Ok(Err(error)) => self.not_answered(caller, error),
             Err(_) => self.or_kept(caller, || {
                 (From::Hub, reply::refuse(Refusal::UpstreamSilent, ""))
@@ -224,26 +229,34 @@ impl Exchange<'_> {
         Some(Duration::from_secs(secs) - margin)
     }
 
-    /// The API server's answer, on its way to the client and, where worth keeping, to the cache.
+    /// The API server's answer, on its way to the client and, where worth keeping, to the cache; `begun` is when it was
+    /// asked for, if it may be kept.
     fn pass(
         &self,
         caller: Caller,
-        method: &Method,
+        begun: Option<Begun>,
         response: Response<ResponseBody>,
     ) -> Response<Body> {
         let (mut head, body) = response.into_parts();
         head.headers = headers::response_headers(head.headers);
         self.learn(caller, head.status);
         let content_type = text(&head.headers, header::CONTENT_TYPE).to_owned();
-        let body = match self.asked.verb {
-            Verb::Watch if head.status == StatusCode::OK => {
+        let gzip = match text(&head.headers, header::CONTENT_ENCODING) {
+            "" | "identity" => Some(false),
+            "gzip" => Some(true),
+            // Nobody here could read it.
+            _ => None,
+        };
+        let body = match (self.asked.verb, gzip, begun) {
+            (Verb::Watch, Some(false), _) if head.status == StatusCode::OK => {
                 self.watched(caller, body, &content_type)
             }
-            _ if *method == Method::GET => {
+            (_, Some(gzip), Some(begun)) => {
                 let seen = Head {
                     status: head.status.as_u16(),
                     content_type: &content_type,
-                    gzip: text(&head.headers, header::CONTENT_ENCODING) == "gzip",
+                    gzip,
+                    begun,
                 };
                 let keeper = Keeper::new(&self.shared.cache, self.asked, caller.who, &seen);
                 Body::passed(body, keeper)
@@ -293,9 +306,7 @@ impl Exchange<'_> {
     fn not_answered(&self, caller: Caller, error: SendError) -> Answer {
         let refusal = match error {
             SendError::Gateway(response) => {
-                return self.or_kept(caller, || {
-                    (From::Cloud, self.pass(caller, &Method::HEAD, *response))
-                });
+                return self.or_kept(caller, || (From::Cloud, self.pass(caller, None, *response)));
             }
             SendError::Down(_) => {
                 return self.without_link(route::without_link(self.asked.verb), caller);

@@ -4,11 +4,12 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use http::Method;
 use serde_json::json;
 
 use crate::door::{Door, SOON, WATCH_LIST};
 use crate::support::cluster::{Cluster, Release, Setup as Plane};
-use crate::support::http::{JSON, PROTOBUF_WATCH, Watch};
+use crate::support::http::{Call, JSON, PROTOBUF_WATCH, Watch};
 use crate::support::hub::Setup;
 use crate::support::relay::Relay;
 use crate::support::{free_port, until};
@@ -87,6 +88,45 @@ fn a_pair_that_is_gone_for_a_moment_stays_in_use() {
         (!warned("stays in use")).then_some(())
     });
     client.get("/api/v1/nodes").expect(200);
+}
+
+#[test]
+fn the_log_holds_no_secret_however_much_it_says() {
+    let door = Door::with(Cluster::shared(), "p-log", |setup| {
+        setup.env("RUST_LOG", "trace")
+    });
+    let word = "c2VjcmV0LXdvcmQtb2YtdGhlLXRlc3Q";
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "name": "s" },
+        "data": { "word": format!("{word}=") },
+    });
+    let path = "/api/v1/namespaces/p-log/secrets";
+    for client in [door.client(), door.client().http1()] {
+        client
+            .call(Call::json(Method::POST, path, &secret))
+            .expect(201);
+        let got = client
+            .get(&format!("{path}/s?token=querysecret"))
+            .expect(200);
+        assert!(got.text().contains(word));
+        let mut watch = client.watch(&format!("{path}?{WATCH_LIST}"), JSON);
+        assert_eq!(added(&mut watch), ["s"]);
+        client
+            .call(Call {
+                method: Method::DELETE,
+                ..Call::get(&format!("{path}/s"))
+            })
+            .expect(200);
+    }
+    door.cut();
+    door.client().get(path).expect(503);
+    let log = door.hub.log();
+    assert!(log.contains("get secrets: "), "{log}");
+    for hidden in [door.token.as_str(), word, "querysecret"] {
+        assert!(!log.contains(hidden), "the log holds {hidden}");
+    }
 }
 
 /// Whether this machine has the address.
