@@ -11,7 +11,8 @@ use crate::error::Failure;
 use crate::health::LinkState;
 use crate::limits;
 use crate::request::agent::Agents;
-use crate::server::{accept, connection};
+use crate::server::accept::{self, Serve};
+use crate::server::connection;
 use crate::sys::address::AddressGuard;
 use crate::sys::clock::{self, Clock};
 use crate::sys::rlimit;
@@ -239,27 +240,18 @@ fn random_seed() -> Result<u64, Failure> {
 fn open(shared: &Rc<Shared>, tasks: &mut JoinSet<()>) -> Result<(), Failure> {
     let config = shared.config.borrow();
     for address in &config.listen {
-        let (address, for_each) = (*address, Rc::clone(shared));
-        let serve: Rc<dyn Fn(_, _, _)> = Rc::new(move |stream, from, permit| {
+        let for_each = Rc::clone(shared);
+        let serve: Serve = Rc::new(move |stream, from, permit| {
             let shared = Rc::clone(&for_each);
             tokio::task::spawn_local(async move {
                 connection::serve(shared, stream, from).await;
                 drop(permit);
             });
         });
-        let permits = Arc::clone(&shared.connections);
-        match listen(address)? {
-            Some(listener) => tasks.spawn_local(accept::accept(address, listener, permits, serve)),
-            None => tasks.spawn_local(async move {
-                let listener = accept::reopen(address).await;
-                log::info!("listen={address} now open");
-                accept::accept(address, listener, permits, serve).await;
-            }),
-        };
+        open_one(tasks, *address, Arc::clone(&shared.connections), serve)?;
     }
-    let address = config.admin_listen;
     let for_each = Rc::clone(shared);
-    let serve: Rc<dyn Fn(_, _, _)> = Rc::new(move |stream, _, permit| {
+    let serve: Serve = Rc::new(move |stream, _, permit| {
         let shared = Rc::clone(&for_each);
         tokio::task::spawn_local(async move {
             admin::serve::serve(shared, stream).await;
@@ -267,9 +259,27 @@ fn open(shared: &Rc<Shared>, tasks: &mut JoinSet<()>) -> Result<(), Failure> {
         });
     });
     let permits = Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS_MAX));
-    if let Some(listener) = listen(address)? {
-        tasks.spawn_local(accept::accept(address, listener, permits, serve));
-    }
+    open_one(tasks, config.admin_listen, permits, serve)
+}
+
+fn open_one(
+    tasks: &mut JoinSet<()>,
+    address: SocketAddr,
+    permits: Arc<Semaphore>,
+    serve: Serve,
+) -> Result<(), Failure> {
+    let listener = listen(address)?;
+    tasks.spawn_local(async move {
+        let listener = match listener {
+            Some(listener) => listener,
+            None => {
+                let listener = accept::reopen(address).await;
+                log::info!("listen={address} now open");
+                listener
+            }
+        };
+        accept::accept(address, listener, permits, serve).await;
+    });
     Ok(())
 }
 

@@ -11,6 +11,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+/// Takes over one connection, which has a place as long as it holds the permit.
+pub type Serve = Rc<dyn Fn(TcpStream, SocketAddr, OwnedSemaphorePermit)>;
+
 /// Opens a listener.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
@@ -31,7 +34,7 @@ pub async fn accept(
     address: SocketAddr,
     mut listener: TcpListener,
     permits: Arc<Semaphore>,
-    serve: Rc<dyn Fn(TcpStream, SocketAddr, OwnedSemaphorePermit)>,
+    serve: Serve,
 ) {
     let mut refusing = false;
     loop {
