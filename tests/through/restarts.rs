@@ -20,6 +20,15 @@ fn disturbed() -> &'static Cluster {
     })
 }
 
+/// Sets the flag when it goes.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn goaway_and_rolling_restarts() {
     let door = Door::with(disturbed(), "restarts", |setup| setup);
@@ -68,12 +77,13 @@ fn goaway_and_rolling_restarts() {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            // Also when a restart fails: the others must not wait for it for ever.
+            let _done = Done(&done);
             for how in ["stop", "kill"] {
                 door.cluster.script(&[how, "apiserver"]);
                 door.cluster.script(&["start", "apiserver"]);
                 std::thread::sleep(Duration::from_secs(1));
             }
-            done.store(true, Ordering::Relaxed);
         });
         let mut sources = [0; 2];
         while !done.load(Ordering::Relaxed) {
