@@ -152,7 +152,8 @@ impl Cache {
                     "default/kubernetes"
                 }
                 Scope::One(o)
-                    if o.resource == "services"
+                    if o.group.is_empty()
+                        && o.resource == "services"
                         && o.namespace == "default"
                         && o.name == "kubernetes" =>
                 {
@@ -191,15 +192,7 @@ impl Cache {
             (Scope::Objects(kept), Scope::Objects(refused)) => !kept.is_as_wide_as(refused),
             _ => kept != scope,
         };
-        let gone: Vec<Key> = self
-            .table
-            .keys()
-            .filter(|k| k.who == *who && !may(&k.scope))
-            .cloned()
-            .collect();
-        for key in gone {
-            self.remove(&key);
-        }
+        self.remove_where(|k| k.who == *who && !may(&k.scope));
         if let Scope::One(one) = scope {
             self.deny(*who, one);
         }
@@ -257,15 +250,7 @@ impl Cache {
 
     /// Forgets all that was kept for this identity: its credentials are no longer accepted.
     pub fn forget_all_of(&mut self, who: &Who) {
-        let gone: Vec<Key> = self
-            .table
-            .keys()
-            .filter(|k| k.who == *who)
-            .cloned()
-            .collect();
-        for key in gone {
-            self.remove(&key);
-        }
+        self.remove_where(|k| k.who == *who);
     }
 
     /// To be taken before the API server is asked for what may be kept.
@@ -295,12 +280,11 @@ impl Cache {
                     .is_none_or(|n| one.namespace == *n || one.namespace.is_empty())
                 && resource.name.as_ref().is_none_or(|n| one.name == *n)
         };
-        let gone: Vec<Key> = self
-            .table
-            .keys()
-            .filter(|k| matches!(&k.scope, Scope::One(one) if touched(one)))
-            .cloned()
-            .collect();
+        self.remove_where(|k| matches!(&k.scope, Scope::One(one) if touched(one)));
+    }
+
+    fn remove_where(&mut self, goes: impl Fn(&Key) -> bool) {
+        let gone: Vec<Key> = self.table.keys().filter(|k| goes(k)).cloned().collect();
         for key in gone {
             self.remove(&key);
         }

@@ -81,6 +81,24 @@ const MAPS: &str = "/api/v1/configmaps";
 const ONE: &str = "/api/v1/namespaces/a/configmaps/one";
 
 #[test]
+fn only_the_core_service_says_the_cluster_ip() {
+    let kept = Kept::new();
+    let service = |group: &str, ip: &str| {
+        format!(
+            r#"{{"kind":"Service","apiVersion":"{group}v1","metadata":{{"name":"kubernetes","namespace":"default","resourceVersion":"5"}},"spec":{{"clusterIP":"{ip}"}}}}"#
+        )
+    };
+    let foreign = "/apis/serving.knative.dev/v1/namespaces/default/services/kubernetes";
+    let body = service("serving.knative.dev/", "192.0.2.1");
+    kept.answered(foreign, kept.begun(), 200, &body);
+    assert!(kept.0.borrow_mut().cluster_ips().is_empty());
+    let own = "/api/v1/namespaces/default/services/kubernetes";
+    kept.answered(own, kept.begun(), 200, &service("", "10.96.0.1"));
+    let ips = kept.0.borrow_mut().cluster_ips();
+    assert_eq!(ips, ["10.96.0.1".parse::<std::net::IpAddr>().unwrap()]);
+}
+
+#[test]
 fn an_answer_that_a_write_overtook_is_not_kept() {
     let kept = Kept::new();
     let body = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"one","namespace":"a","resourceVersion":"5"}}"#;

@@ -51,14 +51,14 @@ pub enum Class {
 }
 
 impl Agents {
-    /// From the entries of `cache_agents`.
+    /// From the entries of `cache_agents`. Names are read as a User-Agent's are, or they would never match one.
     pub fn new<'a>(entries: impl IntoIterator<Item = &'a str>) -> Self {
         let mut agents = Agents::default();
-        for entry in entries.into_iter().map(|e| e.trim().to_ascii_lowercase()) {
+        for entry in entries.into_iter().map(str::trim) {
             match entry.strip_prefix('-') {
-                Some(name) => agents.never.push(name.to_owned()),
+                Some(never) => agents.never.push(name(Some(never))),
                 None if entry == "*" => agents.all = true,
-                None => agents.named.push(entry),
+                None => agents.named.push(name(Some(entry))),
             }
         }
         agents
@@ -109,6 +109,8 @@ mod tests {
     fn classes() {
         let some = Agents::new(["edge-app", "-CoreDNS"]);
         let all = Agents::new(["*", "-calico"]);
+        let long = "x".repeat(limits::AGENT_BYTES_MAX + 1);
+        let odd = Agents::new(["my@app", "*", &format!("-{long}")]);
         for (agents, agent, want) in [
             (&some, "kubelet", Some(Class::Pinned)),
             (&some, "coredns", None),
@@ -118,6 +120,8 @@ mod tests {
             (&all, "other", Some(Class::Wild)),
             (&all, "calico", None),
             (&all, UNKNOWN, Some(Class::Wild)),
+            (&odd, &name(Some("My@App/1")), Some(Class::Named)),
+            (&odd, &name(Some(long.as_str())), None),
         ] {
             assert_eq!(agents.class(agent), want, "{agent}");
         }
