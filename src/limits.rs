@@ -24,6 +24,11 @@ pub const KNOWN_IDENTITIES_MAX: usize = 512;
 pub const STORE_ITEM_BYTES: usize = 148;
 /// What a collection costs beside its items: its record, its key in the cache's table, its version.
 pub const STORE_COLLECTION_BYTES: usize = 512;
+/// Items that a reader of what is in memory gets at one time: handles of 40 bytes, and a counter for each.
+pub const STORE_READ_ITEMS_MAX: usize = 32;
+/// Longest name of a collection, bytes. It holds the path, the selectors and `Accept`: some 200 bytes; only a selector of
+/// hundreds of values comes near, and is then passed on and not kept. Two fit into the 16 KiB of the longest target.
+pub const STORE_NAME_BYTES_MAX: usize = 8 * 1024;
 
 // ---- server
 
