@@ -128,7 +128,7 @@ impl Exchange<'_> {
             Plan::Up => self.up(caller, head, body).await,
             // Rare, and bigger than all the others.
             Plan::UpAsUpgrade => Box::pin(self.up_as_upgrade(caller, head, body)).await,
-            plan => self.without_link(plan, caller).await,
+            plan => Box::pin(self.without_link(plan, caller)).await,
         }
     }
 
@@ -208,10 +208,11 @@ impl Exchange<'_> {
                 let begun = Some(begun).filter(|_| head.method == Method::GET);
                 (From::Cloud, self.pass(caller, begun, response))
             }
-            Ok(Err(error)) => self.not_answered(caller, error).await,
+            // Boxed, or what waits for an answer would carry what comes without one.
+            Ok(Err(error)) => Box::pin(self.not_answered(caller, error)).await,
             Err(_) => {
                 let silent = || (From::Hub, reply::refuse(Refusal::UpstreamSilent, ""));
-                self.or_kept(caller, silent).await
+                Box::pin(self.or_kept(caller, silent)).await
             }
         }
     }
@@ -328,11 +329,9 @@ impl Exchange<'_> {
     /// From what is kept, if the request is a read and its answer is kept; else what `other` says.
     async fn or_kept(&self, caller: Caller, other: impl FnOnce() -> Answer) -> Answer {
         let kept = match route::without_link(self.asked.verb) {
-            Plan::FromCache => Box::pin(self.kept(caller)).await,
+            Plan::FromCache => self.kept(caller).await,
             // Held only when the link is known to be down; a client that asks again gets its watch.
-            Plan::Hold if self.shared.upstream.link().is_down() => {
-                Some(Box::pin(self.hold(caller)).await)
-            }
+            Plan::Hold if self.shared.upstream.link().is_down() => Some(self.hold(caller).await),
             _ => None,
         };
         kept.unwrap_or_else(other)
@@ -341,11 +340,10 @@ impl Exchange<'_> {
     async fn without_link(&self, plan: Plan, caller: Caller) -> Answer {
         match plan {
             Plan::FromCache => {
-                // Boxed, as what is held, so that requests that go up do not carry its size.
-                let kept = Box::pin(self.kept(caller)).await;
+                let kept = self.kept(caller).await;
                 kept.unwrap_or_else(|| self.offline(false))
             }
-            Plan::Hold => Box::pin(self.hold(caller)).await,
+            Plan::Hold => self.hold(caller).await,
             _ => self.offline(true),
         }
     }
