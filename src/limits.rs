@@ -24,6 +24,11 @@ pub const KNOWN_IDENTITIES_MAX: usize = 512;
 pub const STORE_ITEM_BYTES: usize = 148;
 /// What a collection costs beside its items: its record, its key in the cache's table, its version.
 pub const STORE_COLLECTION_BYTES: usize = 512;
+/// Items that a reader of what is in memory gets at one time: handles of 40 bytes, and a counter for each.
+pub const STORE_READ_ITEMS_MAX: usize = 32;
+/// Longest name of a collection, bytes. It holds the path, the selectors and `Accept`: some 200 bytes; only a selector of
+/// hundreds of values comes near, and is then passed on and not kept. Two fit into the 16 KiB of the longest target.
+pub const STORE_NAME_BYTES_MAX: usize = 8 * 1024;
 
 // ---- server
 
@@ -308,8 +313,6 @@ pub const ADMIN_CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
 
 /// Bytes of an item's key: a namespace and a name, 253 each, and room for what else an API server allows.
 pub const STORE_KEY_BYTES_MAX: usize = 1024;
-/// Bytes of the name under which a collection is found again: an agent, an identity, and a path with its selectors.
-pub const STORE_NAME_BYTES_MAX: usize = 8192;
 /// Bytes of what the writer wants to know again of a collection: a type, twice a [`TYPE_NAME_BYTES_MAX`].
 pub const STORE_NOTE_BYTES_MAX: usize = 1024;
 /// Bytes of a version: a `resourceVersion` is a number of at most 20 digits, of other servers a short word.

@@ -26,7 +26,8 @@ impl Budget {
     }
 
     pub fn refill(&mut self, now: Duration) {
-        let gain = self.daily as u128 * now.saturating_sub(self.at).as_millis() / (1000 * DAY as u128);
+        let gain =
+            self.daily as u128 * now.saturating_sub(self.at).as_millis() / (1000 * DAY as u128);
         if gain > 0 {
             self.left = self.daily.min(self.left.saturating_add(gain as u64));
             self.at = now;

@@ -198,9 +198,7 @@ impl<M: Media> Engine<M> {
                     let value = Bytes::copy_from_slice(value);
                     collection.put(keys, entry, key, value)
                 }
-                (Change::Delete(key), _) => {
-                    collection.delete(keys, keys.digest(&[key.as_bytes()]))
-                }
+                (Change::Delete(key), _) => collection.delete(keys, keys.digest(&[key.as_bytes()])),
                 _ => Urgency::Version,
             };
             self.counts.identical +=
@@ -314,7 +312,10 @@ impl<M: Media> Engine<M> {
     /// When something wants to be written next.
     pub fn due(&self) -> Option<Duration> {
         let waiting = self.collections.values().filter_map(|c| c.waiting.due);
-        waiting.chain(self.dropped_due).min().filter(|_| self.off.is_none())
+        waiting
+            .chain(self.dropped_due)
+            .min()
+            .filter(|_| self.off.is_none())
     }
 
     /// Writes what is due, and all that waits with it.
@@ -365,7 +366,8 @@ impl<M: Media> Engine<M> {
 
     fn allows(&self, class: Class, id: u64) -> bool {
         let urgency = self.collections.get(&id).and_then(|c| c.waiting.urgency);
-        self.budget.allows(class, urgency.unwrap_or(Urgency::Version))
+        self.budget
+            .allows(class, urgency.unwrap_or(Urgency::Version))
     }
 
     fn put_off(&mut self, id: u64) {

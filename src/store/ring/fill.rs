@@ -132,9 +132,11 @@ impl<M: Media> Engine<M> {
             return Err(Why::TooLarge);
         }
         let ahead = filling.remove(entry.key);
-        let kept = (filling.replaces.filter(|_| filling.log_id.is_none() && !ahead))
-            .and_then(|id| self.collections.get(&id)?.table.get(entry.key))
-            .filter(|kept| kept.has_value_of(&entry) && !kept.at.is_waiting());
+        let kept = (filling
+            .replaces
+            .filter(|_| filling.log_id.is_none() && !ahead))
+        .and_then(|id| self.collections.get(&id)?.table.get(entry.key))
+        .filter(|kept| kept.has_value_of(&entry) && !kept.at.is_waiting());
         let item = match kept {
             Some(kept) => {
                 self.counts.identical += 1;
@@ -268,7 +270,11 @@ impl<M: Media> Engine<M> {
             self.flush();
         }
         let Some(filling) = self.fills.get(&fill) else {
-            return Err(if self.off().is_some() { Why::Off } else { Why::NoRoom });
+            return Err(if self.off().is_some() {
+                Why::Off
+            } else {
+                Why::NoRoom
+            });
         };
         // What was borrowed of another collection than the one that is replaced, or of one that has moved on, is not
         // known to be what the fill was told.
@@ -279,7 +285,10 @@ impl<M: Media> Engine<M> {
             return Err(Why::Overtaken);
         }
         let gone = kept.map_or(0, |k| {
-            k.table.iter().filter(|e| !filling.items.contains_key(&e.key)).count()
+            k.table
+                .iter()
+                .filter(|e| !filling.items.contains_key(&e.key))
+                .count()
         });
         let bytes = filling.held + gone * record::bytes_max(0, 0);
         let done = match filling.log_id {
@@ -336,7 +345,11 @@ impl<M: Media> Engine<M> {
     /// Under a log id of its own, all of it written and synced before its commit marker.
     fn commit_anew(&mut self, fill: u64, id: u64, label: &Label<'_>) -> Result<(), Why> {
         self.write_ahead(fill)?;
-        let log_id = self.fills.get(&fill).and_then(|f| f.log_id).ok_or(Why::NoRoom)?;
+        let log_id = self
+            .fills
+            .get(&fill)
+            .and_then(|f| f.log_id)
+            .ok_or(Why::NoRoom)?;
         let adopted = self.adopt(fill, log_id);
         self.charge();
         match adopted {

@@ -51,7 +51,10 @@ impl Entry {
     }
 }
 
-const _: () = assert!(size_of::<Entry>() == 32, "told in the README and in flash budgets");
+const _: () = assert!(
+    size_of::<Entry>() == 32,
+    "told in the README and in flash budgets"
+);
 
 /// The items of one collection, sorted by key digest.
 #[derive(Debug, Default)]

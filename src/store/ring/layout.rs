@@ -232,7 +232,10 @@ mod tests {
             format: FORMAT + 1,
             ..written
         };
-        assert_eq!(Super::read(&next.write()).map(|s| s.format), Some(FORMAT + 1));
+        assert_eq!(
+            Super::read(&next.write()).map(|s| s.format),
+            Some(FORMAT + 1)
+        );
         assert_eq!(Super::read(&block[..40]), None);
     }
 }

@@ -134,7 +134,11 @@ impl<M: Media> Log<M> {
         let mut bytes = Vec::new();
         for (sequence, number) in found {
             bytes.resize(self.segment_bytes as usize, 0);
-            if self.media.read(Name::Segment(number), 0, &mut bytes).is_err() {
+            if self
+                .media
+                .read(Name::Segment(number), 0, &mut bytes)
+                .is_err()
+            {
                 // A sector may be lost: what the others hold is read block by block.
                 self.read_blocks(number, &mut bytes);
             }
@@ -159,7 +163,11 @@ impl<M: Media> Log<M> {
     fn read_blocks(&self, number: u16, bytes: &mut [u8]) {
         for (at, block) in bytes.chunks_mut(BLOCK).enumerate() {
             let offset = (at * BLOCK) as u64;
-            if self.media.read(Name::Segment(number), offset, block).is_err() {
+            if self
+                .media
+                .read(Name::Segment(number), offset, block)
+                .is_err()
+            {
                 block.fill(0);
             }
         }
@@ -184,7 +192,10 @@ impl<M: Media> Log<M> {
         };
         let mut raw = Vec::new();
         let mut at: u16 = 1;
-        while let Some(rest) = bytes.get_mut(usize::from(at) * BLOCK..).filter(|r| !r.is_empty()) {
+        while let Some(rest) = bytes
+            .get_mut(usize::from(at) * BLOCK..)
+            .filter(|r| !r.is_empty())
+        {
             if let Some(opening) = Opening::read(&self.keys, at, &rest[..BLOCK.min(rest.len())])
                 && opening.sequence == sequence
             {
@@ -376,7 +387,9 @@ impl<M: Media> Log<M> {
         let name = Name::Segment(place.segment);
         let offset = u64::from(place.block) * BLOCK as u64;
         let mut bytes = vec![0; BLOCK];
-        self.media.read(name, offset, &mut bytes).map_err(|_| Lost)?;
+        self.media
+            .read(name, offset, &mut bytes)
+            .map_err(|_| Lost)?;
         let header = Header::read(&keys, place.block, segment.sequence, &bytes).ok_or(Lost)?;
         if usize::from(place.block) + header.blocks() > usize::from(segment.blocks) {
             return Err(Lost);
@@ -488,7 +501,9 @@ fn open_frame(
 ) -> Result<(), Lost> {
     let (head, rest) = bytes.split_at_mut_checked(HEADER_BYTES).ok_or(Lost)?;
     let sealed = rest.get_mut(..header.sealed as usize).ok_or(Lost)?;
-    let opened = keys.open(header.block.into(), head, sealed).map_err(|_| Lost)?;
+    let opened = keys
+        .open(header.block.into(), head, sealed)
+        .map_err(|_| Lost)?;
     let len = header.raw as usize;
     if len > limits::RING_FRAME_RAW_BYTES_MAX {
         return Err(Lost);

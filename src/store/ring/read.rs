@@ -48,19 +48,23 @@ impl<M: Media> Engine<M> {
             return Ok(None);
         };
         if entry.at.is_waiting() {
-            let put = collection.waiting.changes.get(&digest).and_then(|c| c.put.as_ref());
+            let put = collection
+                .waiting
+                .changes
+                .get(&digest)
+                .and_then(|c| c.put.as_ref());
             return put.map(|(_, value)| Some(value.clone())).ok_or(Lost);
         }
         let (at, log_id) = (entry.at, collection.log_id);
         let read = self.log.read(at.place(), u64::MAX);
-        let found = read.ok().and_then(|raw| {
-            match Records(&raw).nth(at.record.into()) {
+        let found = read
+            .ok()
+            .and_then(|raw| match Records(&raw).nth(at.record.into()) {
                 Some(Ok(Record::Put(put))) if put.key == key && put.id == log_id => {
                     Some(Bytes::copy_from_slice(put.value))
                 }
                 _ => None,
-            }
-        });
+            });
         if found.is_none() {
             self.lose(id, Why::Rotten);
         }
@@ -103,7 +107,10 @@ impl<M: Media> Engine<M> {
             return Ok(Vec::new());
         };
         let place = first.place();
-        let frame = &rest[..rest.iter().take_while(|(at, _)| at.place() == place).count()];
+        let frame = &rest[..rest
+            .iter()
+            .take_while(|(at, _)| at.place() == place)
+            .count()];
         let some = match self.log.read(place, snapshot.sequence_max) {
             Ok(raw) => pick(Bytes::from(raw), frame),
             Err(Lost) => None,
@@ -130,7 +137,10 @@ impl<M: Media> Engine<M> {
             .collect();
         places.sort_unstable();
         places.dedup();
-        if places.iter().any(|place| self.log.read(*place, u64::MAX).is_err()) {
+        if places
+            .iter()
+            .any(|place| self.log.read(*place, u64::MAX).is_err())
+        {
             self.lose(id, Why::Rotten);
         }
     }

@@ -56,7 +56,9 @@ impl<M: Media> Engine<M> {
             return Ok(false);
         };
         let live = self.live_in(oldest);
-        let carried = self.carry(live, None).and_then(|()| self.carry_markers(oldest));
+        let carried = self
+            .carry(live, None)
+            .and_then(|()| self.carry_markers(oldest));
         match carried {
             Ok(()) => {}
             Err(AppendError::Io(error)) => return Err(error),
@@ -153,7 +155,11 @@ impl<M: Media> Engine<M> {
         let mut at = 0;
         while at < live.len() {
             let place = live[at].at.place();
-            let end = at + live[at..].iter().take_while(|l| l.at.place() == place).count();
+            let end = at
+                + live[at..]
+                    .iter()
+                    .take_while(|l| l.at.place() == place)
+                    .count();
             let frame = &live[at..end];
             at = end;
             let Ok(raw) = self.log.read(place, u64::MAX) else {
@@ -263,8 +269,8 @@ impl<M: Media> Engine<M> {
                 let Some(collection) = self.collections.get_mut(id) else {
                     continue;
                 };
-                collection.described = (collection.described)
-                    .map(|at| if at == segment { place.segment } else { at });
+                collection.described =
+                    (collection.described).map(|at| if at == segment { place.segment } else { at });
                 if let Some(durable) = &mut collection.durable
                     && durable.segment == segment
                 {

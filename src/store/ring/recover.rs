@@ -37,7 +37,10 @@ impl fmt::Display for Anew {
             Anew::First => f.write_str("nothing was kept there before"),
             Anew::Unreadable => f.write_str("what was kept there cannot be read"),
             Anew::Format(format) => {
-                write!(f, "what was kept there has format {format}, this is {FORMAT}")
+                write!(
+                    f,
+                    "what was kept there has format {format}, this is {FORMAT}"
+                )
             }
             Anew::Key => f.write_str("what was kept there is sealed with another key"),
             Anew::Node => f.write_str("what was kept there is another node's"),
@@ -204,7 +207,8 @@ impl<M: Media> Engine<M> {
                 if let Record::Wear(read) = record {
                     wear = Some(read);
                 } else {
-                    log_id_max = log_id_max.max(see(&mut found, &keys, place, number, &record, order));
+                    log_id_max =
+                        log_id_max.max(see(&mut found, &keys, place, number, &record, order));
                 }
             }
         })?;

@@ -68,8 +68,7 @@ impl Keys {
         let mut derived = [0; 48];
         let info: [&[u8]; 3] = [b"edge-hub frames", &sequence.to_le_bytes(), salt];
         expand(&self.prk, &info, &mut derived)?;
-        let key =
-            UnboundKey::new(&CHACHA20_POLY1305, &derived[..32]).map_err(|_| Unsealed)?;
+        let key = UnboundKey::new(&CHACHA20_POLY1305, &derived[..32]).map_err(|_| Unsealed)?;
         Ok(FrameKeys {
             aead: LessSafeKey::new(key),
             header: pair(&derived[32..]),
@@ -169,7 +168,10 @@ mod tests {
             (other_key.frames(7, &[2; 16]).unwrap(), 3, b"header"),
             (other_ring.frames(7, &[2; 16]).unwrap(), 3, b"header"),
         ] {
-            assert_eq!(frames.open(block, header, &mut sealed.clone()), Err(Unsealed));
+            assert_eq!(
+                frames.open(block, header, &mut sealed.clone()),
+                Err(Unsealed)
+            );
         }
         assert_ne!(keys.check(), other_key.check());
     }

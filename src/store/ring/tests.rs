@@ -30,7 +30,9 @@ impl Media for Memory {
         let files = self.0.borrow();
         let file = files.get(&name).ok_or(io::ErrorKind::NotFound)?;
         let from = offset as usize;
-        let bytes = file.get(from..from + buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let bytes = file
+            .get(from..from + buf.len())
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         buf.copy_from_slice(bytes);
         Ok(())
     }
@@ -61,7 +63,9 @@ impl Media for Memory {
 
     fn random(&mut self, out: &mut [u8]) -> io::Result<()> {
         use ring::rand::SecureRandom;
-        ring::rand::SystemRandom::new().fill(out).map_err(|_| io::Error::other("random"))
+        ring::rand::SystemRandom::new()
+            .fill(out)
+            .map_err(|_| io::Error::other("random"))
     }
 }
 
@@ -92,7 +96,9 @@ type Items = BTreeMap<String, Vec<u8>>;
 fn replace(engine: &mut Engine<Memory>, id: u64, version: &str, items: &Items) {
     engine.begin(1, 1, Some(id));
     for (key, value) in items {
-        engine.put(1, key, Bytes::copy_from_slice(value), 0).unwrap();
+        engine
+            .put(1, key, Bytes::copy_from_slice(value), 0)
+            .unwrap();
     }
     let label = Label {
         class: 1,
@@ -124,12 +130,22 @@ fn read(engine: &mut Engine<Memory>, id: u64) -> Option<(String, Items)> {
 }
 
 fn ids(engine: &Engine<Memory>) -> BTreeMap<Vec<u8>, u64> {
-    engine.collections().map(|(id, c)| (c.name.to_vec(), id)).collect()
+    engine
+        .collections()
+        .map(|(id, c)| (c.name.to_vec(), id))
+        .collect()
 }
 
 fn many(n: usize, version: u32) -> Items {
-    let value = |i: usize| format!("{{\"n\":{i},\"v\":{version},\"pad\":\"{}\"}}", "x".repeat(i * 37 % 900));
-    (0..n).map(|i| (format!("ns/{i:05}"), value(i).into_bytes())).collect()
+    let value = |i: usize| {
+        format!(
+            "{{\"n\":{i},\"v\":{version},\"pad\":\"{}\"}}",
+            "x".repeat(i * 37 % 900)
+        )
+    };
+    (0..n)
+        .map(|i| (format!("ns/{i:05}"), value(i).into_bytes()))
+        .collect()
 }
 
 #[test]
@@ -206,8 +222,14 @@ fn a_ring_that_laps_keeps_what_is_cold() {
     drop(engine);
     let (mut engine, _) = open(&media, 1 << 20);
     let ids = ids(&engine);
-    assert_eq!(read(&mut engine, ids[&b"name 1"[..]]), Some(("1".to_owned(), cold)));
-    assert_eq!(read(&mut engine, ids[&b"name 2"[..]]), Some(("2999".to_owned(), hot)));
+    assert_eq!(
+        read(&mut engine, ids[&b"name 1"[..]]),
+        Some(("1".to_owned(), cold))
+    );
+    assert_eq!(
+        read(&mut engine, ids[&b"name 2"[..]]),
+        Some(("2999".to_owned(), hot))
+    );
 }
 
 #[test]
