@@ -347,3 +347,16 @@ pub const RING_RECORD_BYTES: u64 = 48;
 pub const RING_MARKERS_PER_FRAME: usize = 2;
 /// Items adopted between two looks at the room that is left.
 pub const RING_ADOPT_RECORDS: usize = 256;
+/// Bytes of values that may wait for the store's thread: a list that comes faster than the flash takes it. Over it the
+/// list is not kept, the client does not wait (design.md rule 4).
+pub const RING_QUEUE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of a list's items that go to the thread together: fewer wake-ups.
+pub const RING_BATCH_BYTES: usize = 16 * 1024;
+/// Stack of the store's thread: frames lie on the heap.
+pub const RING_STACK_BYTES: usize = 256 * 1024;
+/// With nothing to do the thread wakes this often.
+pub const RING_IDLE: Duration = Duration::from_secs(3600);
+/// A busy thread tells its state this often, an idle one at once.
+pub const RING_PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// How long the start waits for the ring: one read of the largest default ring on slow NAND, and making it at first.
+pub const RING_OPEN_WAIT: Duration = Duration::from_secs(10);
