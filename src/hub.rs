@@ -6,7 +6,7 @@ use crate::cache::Cache;
 use crate::certs::hub_ca::{self, HubCa};
 use crate::certs::papers::Papers;
 use crate::cli::logging;
-use crate::config::{AgentRule, Config, keep_until_restart};
+use crate::config::{AgentRule, Config, StoreKind, keep_until_restart};
 use crate::error::Failure;
 use crate::health::LinkState;
 use crate::limits;
@@ -181,10 +181,7 @@ fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     let tls = papers.upstream_tls(&clock).map_err(|e| failed(&e))?;
     Ok(Rc::new(Shared {
         upstream: Upstream::new(settings(&config, tls)),
-        cache: Rc::new(RefCell::new(Cache::new(
-            config.cache_bytes_max,
-            agents(&config),
-        ))),
+        cache: Rc::new(RefCell::new(open_cache(&config))),
         known: RefCell::default(),
         started: Instant::now(),
         connections: Arc::new(Semaphore::new(config.connections_max)),
@@ -201,6 +198,13 @@ fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         seed: Cell::new(random_seed()?),
         config: RefCell::new(config),
     }))
+}
+
+/// The one place that chooses what answers are kept in.
+fn open_cache(config: &Config) -> Cache {
+    match config.store {
+        StoreKind::Ram | StoreKind::Ring => Cache::new(config.cache_bytes_max, agents(config)),
+    }
 }
 
 fn settings(config: &Config, tls: crate::upstream::TlsFor) -> Settings {

@@ -145,6 +145,20 @@ pub const CACHE_BYTES_MIN: u64 = 1 << 20;
 pub const CACHE_BYTES_MAX: u64 = 1 << 30;
 /// Bytes that kept answers take unless told otherwise: two thousand objects of 2 KB, twice.
 pub const CACHE_BYTES_DEFAULT: u64 = 8 << 20;
+/// Seconds that a change may wait before it is written: less would be a write for nearly every change.
+pub const FLUSH_SECS_MIN: u64 = 1;
+/// More than an hour lost in a power cut is more than anybody means.
+pub const FLUSH_SECS_MAX: u64 = 3_600;
+/// Unless told otherwise: a deleted pod that a power cut brings back is the one harm, and rare within 2 s.
+pub const FLUSH_SECS_DEFAULT: u64 = 2;
+/// A change of a status alone may wait this many times as long (flash.md 3.6: 2 s and 30 s): it comes again by itself.
+pub const STATUS_FLUSH_FACTOR: u32 = 15;
+/// Bytes written to flash in a day: less would not hold one list of a node's pods and what the file system adds.
+pub const DAILY_WRITE_BYTES_MIN: u64 = 1 << 20;
+/// More than any flash of such a device takes: as good as no bound.
+pub const DAILY_WRITE_BYTES_MAX: u64 = 1 << 40;
+/// Unless told otherwise: with what a file system adds, 128 MiB of 3000 cycles last for 20 years (flash.md 3.9).
+pub const DAILY_WRITE_BYTES_DEFAULT: u64 = 32 << 20;
 /// Client connections at once: fewer would shut out a node's own components.
 pub const CONNECTIONS_MIN: u64 = 8;
 /// The most that can be asked for; each costs a task and TLS buffers.
