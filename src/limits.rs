@@ -248,6 +248,13 @@ pub const COMMON_NAME_CHARS_MAX: usize = 64;
 /// resumed handshake saves the certificates' 4 KB and a signature on a metered link; 256, as is usual, cost 47 KiB.
 pub const TLS_CLIENT_SESSIONS_MAX: usize = 8;
 
+/// Bytes of a configured key to the cache: under 128 bits is none.
+pub const SEAL_KEY_BYTES_MIN: usize = 16;
+/// The other end of the same: what a TPM or a keystore gives out is far smaller.
+pub const SEAL_KEY_BYTES_MAX: usize = 4096;
+/// Bytes of the key that the hub makes: as many as the ciphers take.
+pub const SEAL_KEY_BYTES: usize = 32;
+
 // ---- health
 
 /// Changes of the link that are logged in one window: a rolling restart of three servers is nine of them.
