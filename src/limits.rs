@@ -176,6 +176,8 @@ pub const CLI_REPLY_SECS_MAX: u64 = 5;
 pub const LOG_LINE_CHARS_MAX: usize = 4_096;
 /// How long `check` gives one server: to resolve, to connect, to answer.
 pub const CHECK_SERVER_SECS_MAX: u64 = 10;
+/// Files of a ring that `check` adds up: twice as many as the largest has.
+pub const RING_FILES_MAX: usize = 256;
 /// Days before its end from which `check` and `status` warn of a certificate: a weekend, and time to act.
 pub const CERT_WARN_DAYS: u64 = 7;
 /// Seconds of difference to the server's clock from which `check` warns: tokens and leases begin to go wrong.

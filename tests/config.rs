@@ -1329,6 +1329,196 @@ fn check_tells_what_is_wrong_with_files_and_ports() {
 }
 
 #[test]
+fn check_tells_what_is_wrong_with_the_cache() {
+    use std::os::unix::fs::chown;
+    let dir = Dir::new("cache");
+    let ca = authority("our ca");
+    dir.write("key", &[7; 32]);
+    dir.write("short", &[7; 15]);
+    dir.write("open", &[7; 32]);
+    fs::set_permissions(dir.0.join("open"), fs::Permissions::from_mode(0o644)).unwrap();
+    dir.write("file", b"");
+    for name in ["torn", "good", "wide/_internal/ring", "others/_internal"] {
+        fs::create_dir_all(dir.0.join(name)).unwrap();
+    }
+    dir.write("torn/cache.key", b"");
+    dir.write("good/cache.key", &[7; 32]);
+    let mode = |name: &str, bits| {
+        fs::set_permissions(dir.0.join(name), fs::Permissions::from_mode(bits)).unwrap();
+    };
+    mode("wide", 0o777);
+    mode("wide/_internal", 0o750);
+    chown(dir.0.join("others/_internal"), Some(4711), None)
+        .expect("this test needs root, to give a folder away");
+    let memory = format!("/dev/shm/edge-hub-test-{}", std::process::id());
+    // The keys that replace the usual ones, and what is said.
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+    let table: &[Case<'_>] = &[
+        (
+            &[],
+            &[
+                "ok    cache_dir: ",
+                "cache can be made",
+                "ok    cache_dir: there is room for the 8388608 bytes",
+                "ok    seal_key_file: the hub makes a key in ",
+                "ok    run_dir: ",
+                "is not in memory, so flash is written",
+            ],
+        ),
+        (
+            &[("run_dir", &memory), ("state_dir", "good")],
+            &[
+                "ok    run_dir: /dev/shm/",
+                "ok    seal_key_file: the key to the cache is good",
+            ],
+        ),
+        (
+            &[("cache_dir", &memory)],
+            &["is in memory, and a restart of the machine forgets"],
+        ),
+        (
+            &[("cache_dir", "file")],
+            &["/file is a file and no folder, so answers are kept in memory"],
+        ),
+        (
+            &[("cache_dir", "file/below"), ("run_dir", "file/run")],
+            &[
+                "/file is a file and no folder, so answers are kept in memory",
+                "warn  run_dir: ",
+            ],
+        ),
+        (
+            &[("cache_dir", "file"), ("store", "ram")],
+            &["so nothing there leads to what is kept"],
+        ),
+        (
+            // Nobody can write there, root neither.
+            &[("cache_dir", "/proc/edge-hub")],
+            &["warn  cache_dir: nothing can be written in /proc"],
+        ),
+        (
+            &[("cache_dir", "wide")],
+            &[
+                "warn  cache_dir: the mode 0777 of ",
+                "chmod 0755 ",
+                "warn  cache_dir: the mode 0750 of ",
+                "chmod 0700 ",
+            ],
+        ),
+        (
+            &[("cache_dir", "others")],
+            &["belongs to user 4711", "chown 0 "],
+        ),
+        (
+            &[("seal_key_file", "key")],
+            &["ok    seal_key_file: the key to the cache is good"],
+        ),
+        (
+            &[("seal_key_file", "none")],
+            &["warn  seal_key_file: cannot read ", "kept in memory"],
+        ),
+        (
+            &[("seal_key_file", "short")],
+            &["warn  seal_key_file: ", "has 15 bytes"],
+        ),
+        (
+            &[("seal_key_file", "open")],
+            &["warn  seal_key_file: ", "chmod 0600"],
+        ),
+        (
+            &[("state_dir", "torn")],
+            &["warn  seal_key_file: a power cut has torn"],
+        ),
+        (
+            &[("cache_dir", "."), ("seal_key_file", "key")],
+            &["the key lies below cache_dir"],
+        ),
+    ];
+    for (keys, parts) in table {
+        let (listen, admin) = free_ports();
+        let mut config = serde_json::json!({
+            "servers": ["https://127.0.0.1:1"], "node_name": "a", "ca_file": "ca.crt", "own_addresses": [],
+            "listen": [format!("127.0.0.1:{listen}")], "admin_listen": format!("127.0.0.1:{admin}"),
+            "state_dir": "state", "cache_dir": "cache", "run_dir": "run",
+        });
+        dir.write("ca.crt", ca.pem.as_bytes());
+        for (key, value) in *keys {
+            config[key] = (*value).into();
+        }
+        // One of the two lies within the other unless both move.
+        if config["cache_dir"] == "." {
+            config["run_dir"] = memory.clone().into();
+        }
+        let config = dir.write("c.json", config.to_string().as_bytes());
+        let output = hub(&["check", "--config", config.to_str().unwrap()])
+            .output()
+            .unwrap();
+        let text = told(&output);
+        for part in *parts {
+            assert!(text.contains(part), "{part} in {keys:?}\n{text}");
+        }
+        assert!(!text.contains("FAIL  cache_dir") && !text.contains("FAIL  seal_key_file"));
+    }
+    for name in ["cache", "run", "state", "torn/cache.key.broken"] {
+        assert!(!dir.0.join(name).exists(), "check leaves nothing behind");
+    }
+    assert!(!Path::new(&memory).exists());
+}
+
+/// A small file system of its own, gone with this value, also when the test fails.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn mount(&self, options: &str) {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "none"]);
+        let done = mount.arg(&self.0).status().unwrap();
+        assert!(done.success(), "this test needs root, to mount");
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn check_tells_when_the_cache_has_no_room() {
+    let dir = Dir::new("room");
+    dir.write("ca.crt", authority("our ca").pem.as_bytes());
+    let text = r#"{"servers": ["https://127.0.0.1:9"], "node_name": "a", "ca_file": "ca.crt", "own_addresses": [],
+        "listen": ["127.0.0.1:1"], "admin_listen": "127.0.0.1:2", "state_dir": "state",
+        "cache_dir": "small/cache", "run_dir": "run"}"#;
+    let config = dir.write("c.json", text.as_bytes());
+    let look = |parts: &[&str]| {
+        let output = hub(&["check", "--config", config.to_str().unwrap()])
+            .output()
+            .unwrap();
+        let text = told(&output);
+        for part in parts {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    };
+    let small = Mounted(dir.0.join("small"));
+    fs::create_dir_all(&small.0).unwrap();
+    small.mount("size=4m");
+    look(&["warn  cache_dir: 8388608 bytes are wanted (`cache_max_bytes`) and 4"]);
+    // What the ring has already is not wanted again.
+    let ring = small.0.join("cache/_internal/ring");
+    fs::create_dir_all(&ring).unwrap();
+    small.mount("remount,size=9m");
+    fs::write(ring.join("seg-00"), vec![1; 4 << 20]).unwrap();
+    look(&["ok    cache_dir: there is room for the 8388608 bytes"]);
+    small.mount("remount,ro");
+    look(&[
+        "warn  cache_dir: nothing can be written in ",
+        "Read-only file system",
+        "mount it writable",
+    ]);
+}
+
+#[test]
 fn check_tells_who_cannot_have_an_address_or_a_port() {
     let dir = Dir::new("ports");
     let ca = authority("our ca");
