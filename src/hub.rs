@@ -62,6 +62,8 @@ struct Troubles {
     not_loaded: Option<String>,
     /// Of what was loaded.
     papers: Vec<String>,
+    /// Of showing what is kept.
+    view: Vec<String>,
 }
 
 /// Runs the hub until it is told to end. `path` is where SIGHUP finds the configuration again.
@@ -94,6 +96,7 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     let mut tasks = JoinSet::new();
     open(&shared, &mut tasks)?;
     tasks.spawn_local(Rc::clone(&shared.upstream).run());
+    tasks.spawn_local(admin::view::keep(Rc::clone(&shared)));
     let config = shared.config.borrow().clone();
     log::info!(
         "edge-hub {} node={} servers={} store=ram/{}B agents={:?}",
@@ -426,8 +429,17 @@ impl Shared {
         let not_loaded = troubles.not_loaded.iter();
         let not_loaded =
             not_loaded.map(|line| format!("the certificates loaded before stay in use: {line}"));
-        let others = troubles.hub_ca.iter().chain(&troubles.papers).cloned();
+        let others = troubles.hub_ca.iter().chain(&troubles.papers);
+        let others = others.chain(&troubles.view).cloned();
         file.chain(not_loaded).chain(others).collect()
+    }
+
+    /// What is wrong with showing what is kept; told once in the log, and in `status` until it is over.
+    pub fn tell_of_view(&self, told: Vec<String>) {
+        let before = std::mem::take(&mut self.troubles.borrow_mut().view);
+        let new = told.iter().filter(|line| !before.contains(line));
+        new.for_each(|line| log::warn!("{line}"));
+        self.troubles.borrow_mut().view = told;
     }
 
     fn take_papers(&self, config: &Config) -> Result<(), String> {

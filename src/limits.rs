@@ -314,6 +314,27 @@ pub const UPSTREAM_KEEPALIVE_INTERVAL_SECS: u32 = 5;
 /// Milliseconds that sent bytes may stay unacknowledged (TCP_USER_TIMEOUT): the backstop behind PING.
 pub const UPSTREAM_USER_TIMEOUT_MILLIS: u32 = 15_000;
 
+// ---- admin
+
+/// Agents of which is shown what is kept: a node has a dozen, the dearest come first.
+pub const AGENTS_SHOWN_MAX: usize = 64;
+/// Bytes of all lines that show it, in RAM: some 2000 collections, which is as many as there are.
+pub const INDEX_BYTES_MAX: usize = 256 * 1024;
+/// Characters of one word in such a line. Namespaces have up to 63; a longer selector is cut.
+pub const INDEX_WORD_CHARS_MAX: usize = 128;
+/// Characters to which a column is filled up: one long selector shall not push all others out of sight.
+pub const INDEX_COLUMN_CHARS_MAX: usize = 40;
+/// How often it is looked whether there is something else to show (flash.md 3.12).
+pub const INDEX_EVERY: Duration = Duration::from_secs(10);
+/// Folders looked at for what an earlier hub has left: more than it can have left.
+pub const RUN_ENTRIES_MAX: usize = 4 * AGENTS_SHOWN_MAX;
+/// Links in `cache_dir`. They stay for ever, and each is a write to flash.
+pub const LINKS_MAX: usize = 64;
+/// Of them, those of agents that `*` alone let in: whoever invents names gets no more.
+pub const LINKS_WILD_MAX: usize = LINKS_MAX / 2;
+/// When links that could not be made are tried again.
+pub const LINK_RETRY_EVERY: Duration = Duration::from_secs(60);
+
 // ---- hub
 
 /// Descriptors beside two for each client (its socket and perhaps an upgraded one): listeners, servers, files.
