@@ -170,7 +170,7 @@ enum Linked {
     There,
     /// Something else is there, and stays.
     Taken,
-    /// There are as many as there may be.
+    /// There are as many as there may be. It will be tried again: somebody may remove some.
     Full,
     /// It will be tried again.
     Failed(io::Error),
@@ -201,8 +201,8 @@ impl Links {
             return None;
         }
         let open = |page: &&Page| match self.done.get(&page.agent) {
-            None | Some(Linked::Failed(_)) => true,
-            Some(Linked::There | Linked::Taken | Linked::Full) => false,
+            None | Some(Linked::Full | Linked::Failed(_)) => true,
+            Some(Linked::There | Linked::Taken) => false,
         };
         let agents: Vec<_> = pages
             .iter()
@@ -217,8 +217,9 @@ impl Links {
     }
 
     fn take(&mut self, done: Vec<(String, Linked)>, now: Instant) {
-        let failed = done.iter().any(|(_, how)| matches!(how, Linked::Failed(_)));
-        self.not_before = failed.then(|| now + LINK_RETRY_EVERY);
+        let again = |how: &Linked| matches!(how, Linked::Full | Linked::Failed(_));
+        let any = done.iter().any(|(_, how)| again(how));
+        self.not_before = any.then(|| now + LINK_RETRY_EVERY);
         self.done.extend(done);
     }
 
@@ -487,6 +488,12 @@ mod tests {
         let told = make(&mut links, &pages, now).unwrap();
         assert_eq!(told.len(), 1, "one line for both: {told:?}");
         assert_eq!(directory.names().len(), LINKS_WILD_MAX);
+        assert_eq!(make(&mut links, &pages, now), None);
+        fs::remove_file(directory.path().join("w0")).unwrap();
+        let now = now + LINK_RETRY_EVERY;
+        assert_eq!(make(&mut links, &pages[1..], now).unwrap().len(), 1);
+        assert!(directory.names().contains(&"x".to_owned()));
+        let now = now + LINK_RETRY_EVERY;
         pages = (0..LINKS_MAX - LINKS_WILD_MAX)
             .map(|i| Page {
                 class: Some(Class::Named),

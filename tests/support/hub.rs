@@ -307,6 +307,11 @@ impl Hub {
         })
     }
 
+    /// The folder of that key of the configuration.
+    pub fn folder(&self, key: &str) -> PathBuf {
+        PathBuf::from(self.config[key].as_str().expect("a path"))
+    }
+
     fn log_file(&self) -> PathBuf {
         self.dir.path().join("log")
     }
