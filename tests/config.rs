@@ -1410,6 +1410,10 @@ fn check_tells_what_is_wrong_with_the_cache() {
             &["belongs to user 4711", "chown 0 "],
         ),
         (
+            &[("run_dir", "wide")],
+            &["warn  run_dir: the mode 0777 of ", "chmod 0755 "],
+        ),
+        (
             &[("seal_key_file", "key")],
             &["ok    seal_key_file: the key to the cache is good"],
         ),

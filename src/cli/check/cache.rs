@@ -78,31 +78,35 @@ fn folder(findings: &mut Findings, key: &str, dir: &Path, harm: &str) -> bool {
 
 /// Tokens and Secrets lie there, sealed; who may write there could put an old state in their place.
 fn private(findings: &mut Findings, dir: &Path) {
-    for (path, forbidden, allowed) in [
-        (dir.to_owned(), 0o022, "0755"),
-        (dir.join(INTERNAL), 0o077, "0700"),
-        (dir.join(RING), 0o077, "0700"),
-    ] {
-        let Ok(meta) = fs::metadata(&path) else {
-            continue;
-        };
-        let shown = path.display();
-        if !meta.is_dir() {
+    owned(findings, "cache_dir", dir, 0o022);
+    for name in [INTERNAL, RING] {
+        let path = dir.join(name);
+        if fs::metadata(&path).is_ok_and(|meta| !meta.is_dir()) {
             findings.warn(format!(
-                "cache_dir: {shown} is a file and no folder, so answers are kept in memory, and a restart forgets them; move it away"
+                "cache_dir: {} is a file and no folder, so answers are kept in memory, and a restart forgets them; move it away",
+                path.display()
             ));
-        } else if meta.uid() != own_uid() && meta.uid() != 0 {
-            findings.warn(format!(
-                "cache_dir: {shown} belongs to user {}, who could change what is kept; chown {} {shown}, or run check as the user that runs the hub",
-                meta.uid(),
-                own_uid()
-            ));
-        } else if meta.mode() & forbidden != 0 {
-            findings.warn(format!(
-                "cache_dir: the mode {:04o} of {shown} lets others at what is kept; chmod {allowed} {shown}",
-                meta.mode() & 0o7777
-            ));
+        } else {
+            owned(findings, "cache_dir", &path, 0o077);
         }
+    }
+}
+
+/// Whether a folder, if it is there, is the hub's, and its mode has none of these bits.
+fn owned(findings: &mut Findings, key: &str, path: &Path, forbidden: u32) {
+    let Ok(meta) = fs::metadata(path) else { return };
+    let (shown, mode) = (path.display(), meta.mode() & 0o7777);
+    if meta.uid() != own_uid() && meta.uid() != 0 {
+        findings.warn(format!(
+            "{key}: {shown} belongs to user {}, who could change what is there; chown {} {shown}, or run check as the user that runs the hub",
+            meta.uid(),
+            own_uid()
+        ));
+    } else if mode & forbidden != 0 {
+        findings.warn(format!(
+            "{key}: the mode {mode:04o} of {shown} lets others at what is there; chmod {:04o} {shown}",
+            mode & !forbidden
+        ));
     }
 }
 
@@ -172,8 +176,11 @@ fn seal_key_file(findings: &mut Findings, config: &Config) {
 
 fn run_dir(findings: &mut Findings, dir: &Path) {
     let harm = "so nobody can look at what is kept there";
-    if folder(findings, "run_dir", dir, harm) && !is_in_memory(&nearest_folder(dir)).unwrap_or(true)
-    {
+    if !folder(findings, "run_dir", dir, harm) {
+        return;
+    }
+    owned(findings, "run_dir", dir, 0o022);
+    if !is_in_memory(&nearest_folder(dir)).unwrap_or(true) {
         findings.warn(format!(
             "run_dir: {} is not in memory, so flash is written each time that what is kept changes, every 10 s at most; \
              name a place on a tmpfs, such as /run/edge-hub",
