@@ -8,7 +8,6 @@ use crate::limits::{
 };
 use crate::object::Encoding;
 use crate::request::agent::Class;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What is kept for one agent.
@@ -21,6 +20,13 @@ pub struct Page {
     /// The lines, without the first one: that has the time, which alone is no change.
     pub text: String,
 }
+
+const DEAREST_FIRST: [Option<Class>; 4] = [
+    Some(Class::Pinned),
+    Some(Class::Named),
+    Some(Class::Wild),
+    None,
+];
 
 const COLUMNS: [&str; 10] = [
     "# collection",
@@ -36,31 +42,27 @@ const COLUMNS: [&str; 10] = [
 ];
 
 /// A page for each agent, the dearest first: at most [`AGENTS_SHOWN_MAX`], with [`INDEX_BYTES_MAX`] together. What has
-/// no place is counted in the last line.
+/// no place is counted in the last line. `shown` is in the order of its keys, which begin with the agent.
 pub fn pages(shown: &[Shown], class_of: impl Fn(&str) -> Option<Class>) -> Vec<Page> {
-    let mut agents: BTreeMap<&str, Vec<&Shown>> = BTreeMap::new();
-    for row in shown {
-        agents.entry(&row.key.agent).or_default().push(row);
-    }
-    let mut agents: Vec<_> = agents
-        .into_iter()
-        .map(|(agent, rows)| (class_of(agent), agent, rows))
-        .collect();
-    agents.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
     let mut left = INDEX_BYTES_MAX;
-    let page = |(class, agent, rows): (Option<Class>, &str, Vec<&Shown>)| Page {
-        agent: agent.to_owned(),
-        class,
-        text: lines(&rows, class, &mut left),
-    };
-    agents
-        .into_iter()
-        .take(AGENTS_SHOWN_MAX)
-        .map(page)
-        .collect()
+    let mut pages = Vec::new();
+    for class in DEAREST_FIRST {
+        for rows in shown.chunk_by(|a, b| a.key.agent == b.key.agent) {
+            let Some(first) = rows.first() else { continue };
+            let agent = &first.key.agent;
+            if class_of(agent) == class && pages.len() < AGENTS_SHOWN_MAX {
+                pages.push(Page {
+                    agent: agent.clone(),
+                    class,
+                    text: lines(rows, class, &mut left),
+                });
+            }
+        }
+    }
+    pages
 }
 
-fn lines(rows: &[&Shown], class: Option<Class>, left: &mut usize) -> String {
+fn lines(rows: &[Shown], class: Option<Class>, left: &mut usize) -> String {
     let table: Vec<_> = rows.iter().map(|row| words(row, class)).collect();
     let head = COLUMNS.map(str::to_owned);
     let mut widths = COLUMNS.map(str::len);
@@ -324,7 +326,14 @@ mod tests {
 
         let long = "x".repeat(INDEX_WORD_CHARS_MAX);
         let rows: Vec<Shown> = (0..4000)
-            .map(|i| row(["a", "b"][i % 2], list(&long, "", &long, "", ""), true, 0))
+            .map(|i| {
+                row(
+                    ["a", "b"][i / 2000],
+                    list(&long, "", &long, "", ""),
+                    true,
+                    0,
+                )
+            })
             .collect();
         let shown = pages(&rows, |_| None);
         let bytes: usize = shown.iter().map(|page| page.text.len()).sum();

@@ -11,7 +11,6 @@ use crate::limits::{
 use crate::request::agent::Class;
 use crate::sys::clock::rfc3339;
 use crate::sys::file::{FileError, make_private_directory, read_bounded, write_whole};
-use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -77,7 +76,7 @@ struct View {
     /// `run_dir/cache`.
     dir: PathBuf,
     /// What was written, as digests of the text. `None`: what an earlier hub has left is still to be removed.
-    written: Option<BTreeMap<String, u64>>,
+    written: Option<Vec<(String, u64)>>,
 }
 
 impl View {
@@ -93,7 +92,7 @@ impl View {
     fn write(&mut self, pages: &[Page], now_unix_secs: u64) -> Result<(), FileError> {
         let dir = &self.dir;
         let written = self.written.get_or_insert_with(|| left_by_another(dir));
-        written.retain(|agent, _| {
+        written.retain(|(agent, _)| {
             let stays = pages.iter().any(|page| page.agent == *agent);
             if !stays {
                 remove(&dir.join(agent));
@@ -103,7 +102,8 @@ impl View {
         for page in pages {
             let digest = digest(&page.text);
             let file = dir.join(&page.agent).join(INDEX);
-            if written.get(&page.agent) == Some(&digest) && file.exists() {
+            let is_same = |(agent, of): &(String, u64)| *agent == page.agent && *of == digest;
+            if written.iter().any(is_same) && file.exists() {
                 continue;
             }
             let text = format!(
@@ -117,7 +117,8 @@ impl View {
                 make_private_directory(folder)?;
             }
             write_whole(&file, text.as_bytes(), 0o600)?;
-            written.insert(page.agent.clone(), digest);
+            written.retain(|(agent, _)| *agent != page.agent);
+            written.push((page.agent.clone(), digest));
         }
         Ok(())
     }
@@ -131,7 +132,7 @@ fn digest(text: &str) -> u64 {
 
 /// The agents of which an index is there, each with a digest that none of ours has but by chance, which costs one
 /// page until its next change. Folders without an index of a hub's are somebody else's.
-fn left_by_another(dir: &Path) -> BTreeMap<String, u64> {
+fn left_by_another(dir: &Path) -> Vec<(String, u64)> {
     let entries = fs::read_dir(dir).into_iter().flatten();
     let names = entries
         .take(RUN_ENTRIES_MAX)
@@ -158,7 +159,7 @@ struct Links {
     cache_dir: PathBuf,
     to: PathBuf,
     /// How it went, for the agents that are shown.
-    done: BTreeMap<String, Linked>,
+    done: Vec<(String, Linked)>,
     /// After a failure, when to try again.
     not_before: Option<Instant>,
 }
@@ -188,7 +189,7 @@ impl Links {
         Links {
             cache_dir: cache_dir.to_owned(),
             to: to.to_owned(),
-            done: BTreeMap::new(),
+            done: Vec::new(),
             not_before: None,
         }
     }
@@ -196,13 +197,14 @@ impl Links {
     /// What is to be done now, if anything is.
     fn due(&mut self, pages: &[Page], now: Instant) -> Option<Work> {
         self.done
-            .retain(|agent, _| pages.iter().any(|page| page.agent == *agent));
+            .retain(|(agent, _)| pages.iter().any(|page| page.agent == *agent));
         if self.not_before.is_some_and(|at| now < at) {
             return None;
         }
-        let open = |page: &&Page| match self.done.get(&page.agent) {
-            None | Some(Linked::Full | Linked::Failed(_)) => true,
-            Some(Linked::There | Linked::Taken) => false,
+        let settled = |how: &Linked| matches!(how, Linked::There | Linked::Taken);
+        let open = |page: &&Page| {
+            let mut done = self.done.iter();
+            !done.any(|(agent, how)| *agent == page.agent && settled(how))
         };
         let agents: Vec<_> = pages
             .iter()
@@ -220,6 +222,8 @@ impl Links {
         let again = |how: &Linked| matches!(how, Linked::Full | Linked::Failed(_));
         let any = done.iter().any(|(_, how)| again(how));
         self.not_before = any.then(|| now + LINK_RETRY_EVERY);
+        self.done
+            .retain(|(agent, _)| done.iter().all(|(other, _)| other != agent));
         self.done.extend(done);
     }
 
