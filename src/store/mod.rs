@@ -214,6 +214,22 @@ impl Store {
         }
     }
 
+    /// Takes note of what was there when the ring was opened. `now`: unix seconds.
+    pub fn take_over(&mut self, opened: &ring::thread::Opened, now: u64) -> Vec<Recovered> {
+        match self {
+            Store::Ram(_) => Vec::new(),
+            Store::Ring(ring) => ring.take_over(opened, now),
+        }
+    }
+
+    /// As the configuration names it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Store::Ram(_) => "ram",
+            Store::Ring(_) => "ring",
+        }
+    }
+
     /// What only a store on flash has to tell.
     pub fn flash(&self) -> Option<ring::thread::Stats> {
         match self {
