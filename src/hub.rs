@@ -2,7 +2,7 @@
 
 use crate::access::{Known, Rule};
 use crate::admin;
-use crate::cache::Cache;
+use crate::cache::{Cache, cluster_ip};
 use crate::certs::hub_ca::{self, HubCa};
 use crate::certs::papers::Papers;
 use crate::cli::logging;
@@ -13,6 +13,8 @@ use crate::limits;
 use crate::request::agent::Agents;
 use crate::server::accept::{self, Serve};
 use crate::server::connection;
+use crate::store::Store;
+use crate::store::ram::Ram;
 use crate::sys::address::AddressGuard;
 use crate::sys::clock::{self, Clock};
 use crate::sys::rlimit;
@@ -94,6 +96,7 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     let mut tasks = JoinSet::new();
     open(&shared, &mut tasks)?;
     tasks.spawn_local(Rc::clone(&shared.upstream).run());
+    tasks.spawn_local(Rc::clone(&shared).look_for_cluster_ips());
     let config = shared.config.borrow().clone();
     log::info!(
         "edge-hub {} node={} servers={} store=ram/{}B agents={:?}",
@@ -109,9 +112,7 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
         config.cache_agents
     );
     let mut minute = interval(Duration::from_secs(60));
-    let mut often = interval(limits::LOOK_EVERY);
     minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    often.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
@@ -122,7 +123,6 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
                 addresses.check().iter().for_each(|change| log::info!("address: {change}"));
                 shared.look_at_papers();
             }
-            _ = often.tick() => shared.look_for_cluster_ip(),
         }
     }
     drain(&shared, &mut tasks).await;
@@ -179,13 +179,14 @@ fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     at_start.for_each(|trouble| log::warn!("{trouble}"));
     let server_config = papers.server_config(&clock).map_err(|e| failed(&e))?;
     let tls = papers.upstream_tls(&clock).map_err(|e| failed(&e))?;
+    let store = Store::Ram(Ram::new(config.cache_bytes_max));
+    let cache = Cache::new(store, agents(&config), &random_bytes()?);
+    let mut known = Known::default();
+    cache.identities().for_each(|who| known.accept(who));
     Ok(Rc::new(Shared {
         upstream: Upstream::new(settings(&config, tls)),
-        cache: Rc::new(RefCell::new(Cache::new(
-            config.cache_bytes_max,
-            agents(&config),
-        ))),
-        known: RefCell::default(),
+        cache: Rc::new(RefCell::new(cache)),
+        known: RefCell::new(known),
         started: Instant::now(),
         connections: Arc::new(Semaphore::new(config.connections_max)),
         troubles: RefCell::new(troubles),
@@ -198,7 +199,7 @@ fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         papers: RefCell::new(papers),
         tunnels: Arc::new(Semaphore::new(limits::UPGRADES_MAX)),
         drain: watch::Sender::new(false),
-        seed: Cell::new(random_seed()?),
+        seed: Cell::new(u64::from_le_bytes(random_bytes()?) | 1),
         config: RefCell::new(config),
     }))
 }
@@ -227,12 +228,12 @@ fn agents(config: &Config) -> Agents {
     Agents::new(entries.iter().map(String::as_str))
 }
 
-fn random_seed() -> Result<u64, Failure> {
-    let mut bytes = [0; 8];
+fn random_bytes<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
     SystemRandom::new()
         .fill(&mut bytes)
         .map_err(|_| Failure::failed("the kernel gives no random numbers"))?;
-    Ok(u64::from_le_bytes(bytes) | 1)
+    Ok(bytes)
 }
 
 /// Opens every listener. An address that is taken is somebody's mistake and ends the start; one that the node does not
@@ -468,13 +469,18 @@ impl Shared {
     }
 
     /// The cluster IP of `default/kubernetes` belongs into the serving certificate, once somebody has been told it.
-    fn look_for_cluster_ip(&self) {
-        let ips = self.cache.borrow_mut().cluster_ips();
-        if ips.is_empty() || *self.cluster_ips.borrow() == ips {
-            return;
+    async fn look_for_cluster_ips(self: Rc<Self>) {
+        let mut often = interval(limits::LOOK_EVERY);
+        often.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            often.tick().await;
+            let ips = cluster_ip::look(&self.cache).await.unwrap_or_default();
+            if ips.is_empty() || *self.cluster_ips.borrow() == ips {
+                continue;
+            }
+            log::info!("certificates: the cluster IP of default/kubernetes is {ips:?}");
+            *self.cluster_ips.borrow_mut() = ips;
+            self.look_at_papers();
         }
-        log::info!("certificates: the cluster IP of default/kubernetes is {ips:?}");
-        *self.cluster_ips.borrow_mut() = ips;
-        self.look_at_papers();
     }
 }

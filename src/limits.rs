@@ -24,6 +24,11 @@ pub const KNOWN_IDENTITIES_MAX: usize = 512;
 pub const STORE_ITEM_BYTES: usize = 148;
 /// What a collection costs beside its items: its record, its key in the cache's table, its version.
 pub const STORE_COLLECTION_BYTES: usize = 512;
+/// Items that a reader of what is in memory gets at one time: handles of 40 bytes, and a counter for each.
+pub const STORE_READ_ITEMS_MAX: usize = 32;
+/// Longest name of a collection, bytes. It holds the path, the selectors and `Accept`: some 200 bytes; only a selector of
+/// hundreds of values comes near, and is then passed on and not kept. Two fit into the 16 KiB of the longest target.
+pub const STORE_NAME_BYTES_MAX: usize = 8 * 1024;
 
 // ---- server
 
@@ -303,3 +308,42 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub const ADMIN_CONNECTIONS_MAX: usize = 16;
 /// Prometheus comes again.
 pub const ADMIN_CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
+
+// ---- store
+
+/// Bytes of an item's key: a namespace and a name, 253 each, and room for what else an API server allows.
+pub const STORE_KEY_BYTES_MAX: usize = 1024;
+/// Bytes of what the writer wants to know again of a collection: a type, twice a [`TYPE_NAME_BYTES_MAX`].
+pub const STORE_NOTE_BYTES_MAX: usize = 1024;
+/// Bytes of a version: a `resourceVersion` is a number of at most 20 digits, of other servers a short word.
+pub const STORE_VERSION_BYTES_MAX: usize = 128;
+/// Bytes of records in one frame: the largest object and what goes with it.
+pub const RING_FRAME_RAW_BYTES_MAX: usize = OBJECT_BYTES_MAX + 64 * 1024;
+/// Bytes of records that are written out of turn: more would be lost by a cut, less compresses badly (flash.md 3.1).
+pub const RING_FLUSH_BYTES: usize = 32 * 1024;
+/// Bytes of records that share a frame: LZ4 looks no further back.
+pub const RING_PACK_BYTES: usize = 64 * 1024;
+/// Bytes of records that may wait where the day's budget does not let them be written; then collections freeze.
+pub const RING_WAITING_BYTES_MAX: usize = 128 * 1024;
+/// Late changes wait so many times longer than others, and mere versions so many times (30 s and 10 min of 2 s).
+pub const RING_LATE_FACTOR: u32 = 15;
+/// See [`RING_LATE_FACTOR`].
+pub const RING_VERSION_FACTOR: u32 = 300;
+/// What the budget refused is tried again after this.
+pub const RING_BUDGET_RETRY: Duration = Duration::from_secs(60);
+/// With less than this left of the day's bytes nothing is written: a frame and what reclaim may add to it.
+pub const RING_BUDGET_LEAST_BYTES: u64 = 64 * 1024;
+/// Segments that are kept free: one to go on in, one for what reclaim carries.
+pub const RING_FREE_SEGMENTS: usize = 2;
+/// Fewer segments leave nothing to live in beside the head and the free ones.
+pub const RING_SEGMENTS_MIN: u16 = 8;
+/// Files of a ring of the largest cap with the smallest segments of a default ring.
+pub const RING_SEGMENTS_MAX: u16 = 4096;
+/// Up to this cap a ring has 32 segments, above 64 (flash.md 3.1).
+pub const RING_SMALL_BYTES: u64 = 8 << 20;
+/// What a record takes beside its value: key, ids, lengths.
+pub const RING_RECORD_BYTES: u64 = 48;
+/// Descriptions and commit markers carried in one frame: of the largest size they fit into the smallest segment.
+pub const RING_MARKERS_PER_FRAME: usize = 2;
+/// Items adopted between two looks at the room that is left.
+pub const RING_ADOPT_RECORDS: usize = 256;

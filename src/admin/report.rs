@@ -254,6 +254,21 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
             counts.no_room.get(),
         ),
         counter(
+            "edge_hub_cache_behind_total",
+            "Answers and changes that the store was too slow for.",
+            counts.behind.get(),
+        ),
+        counter(
+            "edge_hub_cache_frozen_total",
+            "Changes of collections that stay as they were since then.",
+            counts.frozen.get(),
+        ),
+        counter(
+            "edge_hub_cache_off_total",
+            "Answers and changes that came after the store had stopped writing.",
+            counts.off.get(),
+        ),
+        counter(
             "edge_hub_cache_gaps_total",
             "Collections that a watch could not follow.",
             counts.gaps.get(),

@@ -1,15 +1,19 @@
 //! What is known without asking the API server. Only what this identity was told; only what is complete.
+//!
+//! Where an answer may be is chosen while the cache is borrowed; it is read when the cache is free again, for reading
+//! may take time. What cannot be read is not known, and the next best is told.
 
 use super::key::{self, Key, Objects, One, Scope};
 use super::note::Note;
 use super::{Cache, Entry, version};
 use crate::access::Who;
-use crate::object::{Encoding, TypeMeta};
+use crate::object::{Encoding, TypeMeta, list_item_framed_len};
 use crate::request::accept::takes_document;
 use crate::request::{Asked, Demand, Form};
-use crate::store::{CollectionId, View};
+use crate::store::{self, CollectionId, Item, Lost, Reading, View};
+use bytes::Bytes;
+use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// An answer from what is kept.
@@ -23,17 +27,17 @@ pub enum What {
     Object {
         encoding: Encoding,
         type_meta: TypeMeta,
-        stored: Rc<[u8]>,
+        stored: Bytes,
     },
     /// Known not to exist: the body of the API server's own 404, or none where a complete list proves it.
     Absent {
         encoding: Encoding,
-        body: Option<Rc<[u8]>>,
+        body: Option<Bytes>,
     },
     List(List),
     Document {
         content_type: String,
-        body: Rc<[u8]>,
+        body: Bytes,
     },
 }
 
@@ -45,207 +49,318 @@ pub struct List {
     pub type_meta: TypeMeta,
     pub view: View,
     /// Only the items whose key begins so; empty: all.
-    pub prefix: String,
+    prefix: String,
+    framed_bytes: u64,
 }
 
 impl List {
-    /// The stored items, in order.
-    pub fn items(&self) -> impl Iterator<Item = &Rc<[u8]>> {
-        self.view
-            .items
-            .range::<str, _>((
-                std::ops::Bound::Included(self.prefix.as_str()),
-                std::ops::Bound::Unbounded,
-            ))
-            .take_while(|(key, _)| key.starts_with(&self.prefix))
-            .map(|(_, value)| value)
+    /// All that the view holds.
+    pub fn whole(encoding: Encoding, type_meta: TypeMeta, view: View) -> List {
+        let framed = |len| list_item_framed_len(encoding, len);
+        List {
+            encoding,
+            type_meta,
+            framed_bytes: view.value_lens().map(framed).sum(),
+            view,
+            prefix: String::new(),
+        }
+    }
+
+    /// What is in one namespace, found by reading all once. `None` where the items are not known to be in namespaces,
+    /// for then the list that is asked for is a 404; or where they cannot be read.
+    async fn cut(
+        encoding: Encoding,
+        type_meta: TypeMeta,
+        view: View,
+        namespace: &str,
+    ) -> Option<List> {
+        let prefix = format!("{namespace}/");
+        let mut framed_bytes = 0;
+        let mut reading = view.read();
+        while let Some(items) = reading.next().await.ok()? {
+            if items.iter().any(|item| item.key.starts_with('/')) {
+                return None;
+            }
+            framed_bytes += framed_bytes_of(encoding, &prefix, &items);
+        }
+        let list = List {
+            encoding,
+            type_meta,
+            view,
+            prefix,
+            framed_bytes,
+        };
+        (!list.view.is_empty()).then_some(list)
+    }
+
+    /// The bytes that all items take within a list.
+    pub fn framed_bytes(&self) -> u64 {
+        self.framed_bytes
+    }
+
+    /// Reads the items from the beginning.
+    pub fn read(&self) -> Items<'_> {
+        Items {
+            list: self,
+            reading: self.view.read(),
+            framed_bytes: 0,
+        }
     }
 }
 
-impl Cache {
-    /// The answer to a get or list, if it is known to this caller in a form that it takes.
-    pub fn find(&mut self, asked: &Asked, who: Who, now: Instant) -> Option<Found> {
-        self.class(&asked.agent)?;
-        match key::scope(asked)? {
-            Scope::Document(d) => self.document(asked, who, &d.path_and_query, now),
-            Scope::Objects(objects) => {
-                let (list, age) = self.list(asked, who, &objects, now)?;
-                satisfies(asked.options.demand(), &list.view.version).then_some(())?;
-                Some(Found {
-                    what: What::List(list),
-                    age,
-                })
-            }
-            // How new the answer to a get is, nothing says.
-            Scope::One(_) if asked.options.demand() != Demand::Any => None,
-            Scope::One(one) if self.is_denied(who, &one) => None,
-            Scope::One(one) => (asked.wanted.iter())
-                .find_map(|w| self.one(asked, who, w.encoding, w.form, &one, now)),
-        }
-    }
+fn framed_bytes_of(encoding: Encoding, prefix: &str, items: &[Item]) -> u64 {
+    items
+        .iter()
+        .filter(|item| item.key.starts_with(prefix))
+        .map(|item| list_item_framed_len(encoding, item.value.len()))
+        .sum()
+}
 
-    /// The complete list that a list or watch request is about.
-    pub fn find_list(&mut self, asked: &Asked, who: Who, now: Instant) -> Option<(List, Duration)> {
-        self.class(&asked.agent)?;
-        match key::scope(asked)? {
-            Scope::Objects(objects) => self.list(asked, who, &objects, now),
-            _ => None,
-        }
-    }
+/// The items of a list while they are read.
+pub struct Items<'l> {
+    list: &'l List,
+    reading: Reading,
+    /// Of the items that were given out.
+    framed_bytes: u64,
+}
 
-    fn list(
-        &mut self,
-        asked: &Asked,
-        who: Who,
-        objects: &Objects,
-        now: Instant,
-    ) -> Option<(List, Duration)> {
-        for wanted in &asked.wanted {
-            let (encoding, form) = (wanted.encoding, wanted.form);
-            let best = entries(&self.table, &asked.agent, who, encoding, form)
-                .filter(|(_, entry)| self.store.contains(entry.id))
-                .filter_map(|(key, entry)| match &key.scope {
-                    Scope::Objects(kept) if kept == objects => {
-                        Some((entry.age(now), true, entry.id))
-                    }
-                    Scope::Objects(kept)
-                        if kept.holds_namespace_of(objects) && self.is_namespaced(entry.id) =>
-                    {
-                        Some((entry.age(now), false, entry.id))
-                    }
-                    _ => None,
-                })
-                // The newest; of two alike the list itself.
-                .min_by_key(|(age, exact, _)| (*age, !*exact));
-            let Some((age, exact, id)) = best else {
-                continue;
+impl Items<'_> {
+    /// The next items, some or none; `None` after the last, and only if nothing is missing.
+    pub async fn next(&mut self) -> Result<Option<Vec<Item>>, Lost> {
+        let list = self.list;
+        let Some(mut items) = self.reading.next().await? else {
+            return match self.framed_bytes == list.framed_bytes {
+                true => Ok(None),
+                false => Err(Lost),
             };
-            let view = self.view(id)?;
-            let Some(Note::Objects(type_meta)) = Note::from_bytes(&view.note) else {
-                continue;
-            };
-            let prefix = match exact {
-                true => String::new(),
-                false => format!("{}/", objects.namespace),
-            };
-            let list = List {
-                encoding,
-                type_meta,
-                view,
-                prefix,
-            };
-            return Some((list, age));
-        }
-        None
-    }
-
-    /// True if its items are known to be in namespaces: the list of a namespace that is asked of others is a 404.
-    fn is_namespaced(&self, id: CollectionId) -> bool {
-        let first = self
-            .store
-            .peek(id)
-            .and_then(|items| items.first_key_value());
-        first.is_some_and(|(key, _)| !key.starts_with('/'))
-    }
-
-    /// The newest that is known of one object: from a GET of its own, or from a list that holds it or proves that it
-    /// does not exist.
-    fn one(
-        &mut self,
-        asked: &Asked,
-        who: Who,
-        encoding: Encoding,
-        form: Form,
-        one: &One,
-        now: Instant,
-    ) -> Option<Found> {
-        let candidates: Vec<(Duration, CollectionId, bool, bool)> =
-            entries(&self.table, &asked.agent, who, encoding, form)
-                .filter(|(_, entry)| self.store.contains(entry.id))
-                .filter_map(|(key, entry)| match &key.scope {
-                    Scope::One(kept) if kept == one => Some((entry.age(now), entry.id, true, true)),
-                    Scope::Objects(kept) if kept.may_contain(one) => {
-                        Some((entry.age(now), entry.id, false, kept.must_contain(one)))
-                    }
-                    _ => None,
-                })
-                .collect();
-        let mut best: Option<Found> = None;
-        for (age, id, own, must) in candidates {
-            if best.as_ref().is_some_and(|b| b.age <= age) {
-                continue;
-            }
-            if let Some(what) = self.read_one(id, encoding, one, own, must) {
-                best = Some(Found { what, age });
-            }
-        }
-        best
-    }
-
-    fn read_one(
-        &mut self,
-        id: CollectionId,
-        encoding: Encoding,
-        one: &One,
-        own: bool,
-        must: bool,
-    ) -> Option<What> {
-        let view = self.view(id)?;
-        let item = match own {
-            true => view.items.get(""),
-            false => view
-                .items
-                .get(key::item_key(&one.namespace, &one.name).as_str()),
         };
-        match (Note::from_bytes(&view.note)?, item) {
-            (Note::Objects(type_meta), Some(stored)) => Some(What::Object {
-                encoding,
-                type_meta,
-                stored: Rc::clone(stored),
-            }),
-            (Note::Absent, Some(body)) => Some(What::Absent {
-                encoding,
-                body: Some(Rc::clone(body)),
-            }),
-            (Note::Objects(_), None) if must && !own => Some(What::Absent {
-                encoding,
-                body: None,
-            }),
-            _ => None,
+        items.retain(|item| item.key.starts_with(&list.prefix));
+        self.framed_bytes += framed_bytes_of(list.encoding, &list.prefix, &items);
+        match self.framed_bytes <= list.framed_bytes {
+            true => Ok(Some(items)),
+            false => Err(Lost),
         }
     }
+}
 
-    fn document(
-        &mut self,
+/// The answer to a get or list, if it is known to this caller in a form that it takes.
+pub async fn find(cache: &RefCell<Cache>, asked: &Asked, who: Who, now: Instant) -> Option<Found> {
+    cache.borrow().class(&asked.agent)?;
+    let demand = asked.options.demand();
+    match key::scope(asked)? {
+        Scope::Document(d) => {
+            let places = cache.borrow().documents(asked, who, &d.path_and_query, now);
+            document(cache, places).await
+        }
+        Scope::Objects(objects) => {
+            let places = cache.borrow().lists(asked, who, &objects, now);
+            let (list, age) = list(cache, places, &objects.namespace, demand).await?;
+            let what = What::List(list);
+            Some(Found { what, age })
+        }
+        // How new the answer to a get is, nothing says.
+        Scope::One(_) if demand != Demand::Any => None,
+        Scope::One(one) => {
+            let places = cache.borrow().holders(asked, who, &one, now);
+            object(cache, places, &one).await
+        }
+    }
+}
+
+/// The complete list that a list or watch request is about, at whatever version.
+pub async fn find_list(
+    cache: &RefCell<Cache>,
+    asked: &Asked,
+    who: Who,
+    now: Instant,
+) -> Option<(List, Duration)> {
+    cache.borrow().class(&asked.agent)?;
+    let Scope::Objects(objects) = key::scope(asked)? else {
+        return None;
+    };
+    let places = cache.borrow().lists(asked, who, &objects, now);
+    list(cache, places, &objects.namespace, Demand::Any).await
+}
+
+/// Where an answer may be.
+struct Place {
+    id: CollectionId,
+    encoding: Encoding,
+    age: Duration,
+    part: Part,
+}
+
+/// What of a collection is the answer.
+enum Part {
+    /// All of it.
+    Whole,
+    /// A list of one namespace out of a wider one.
+    Namespace,
+    /// One object out of a list; `must`: what is not in that list does not exist.
+    Item { must: bool },
+    /// A document of this type.
+    Document { content_type: String },
+}
+
+impl Cache {
+    /// The best first: of the form that the client likes best the newest, and of two alike the list itself.
+    fn lists(&self, asked: &Asked, who: Who, objects: &Objects, now: Instant) -> Vec<Place> {
+        let part = |key: &Key| match &key.scope {
+            Scope::Objects(kept) if kept == objects => Some(Part::Whole),
+            Scope::Objects(kept) if kept.holds_namespace_of(objects) => Some(Part::Namespace),
+            _ => None,
+        };
+        self.places(asked, who, now, part)
+    }
+
+    /// The best first: what was got of the object by itself, and the lists that hold it or prove that it does not exist.
+    fn holders(&self, asked: &Asked, who: Who, one: &One, now: Instant) -> Vec<Place> {
+        if self.is_denied(who, one) {
+            return Vec::new();
+        }
+        let part = |key: &Key| match &key.scope {
+            Scope::One(kept) if kept == one => Some(Part::Whole),
+            Scope::Objects(kept) if kept.may_contain(one) => Some(Part::Item {
+                must: kept.must_contain(one),
+            }),
+            _ => None,
+        };
+        self.places(asked, who, now, part)
+    }
+
+    fn places(
+        &self,
         asked: &Asked,
         who: Who,
-        path_and_query: &str,
         now: Instant,
-    ) -> Option<Found> {
-        let (_, content_type, age, id) = self
-            .table
-            .iter()
+        part: impl Fn(&Key) -> Option<Part>,
+    ) -> Vec<Place> {
+        let mut places = Vec::new();
+        for wanted in &asked.wanted {
+            let mut alike: Vec<Place> =
+                entries(&self.table, &asked.agent, who, wanted.encoding, wanted.form)
+                    .filter(|(_, entry)| self.store.contains(entry.id))
+                    .filter_map(|(key, entry)| {
+                        Some(Place {
+                            id: entry.id,
+                            encoding: wanted.encoding,
+                            age: entry.age(now),
+                            part: part(key)?,
+                        })
+                    })
+                    .collect();
+            alike.sort_by_key(|place| (place.age, !matches!(place.part, Part::Whole)));
+            places.append(&mut alike);
+        }
+        places
+    }
+
+    /// The best first: what was asked for in the same words, for the server would answer the same; then by type.
+    fn documents(&self, asked: &Asked, who: Who, path_and_query: &str, now: Instant) -> Vec<Place> {
+        let mut places: Vec<_> = (self.table.iter())
             .filter(|(key, entry)| {
                 key.agent == asked.agent && key.who == who && self.store.contains(entry.id)
             })
             .filter_map(|(key, entry)| match &key.scope {
                 Scope::Document(d) if d.path_and_query == path_and_query => {
-                    // Asked in the same words, the server would answer the same.
                     let rank = match asked.accept == d.accept {
                         true => 0,
                         false => 1 + takes_document(&asked.accept, &d.content_type)?,
                     };
-                    Some((rank, d.content_type.clone(), entry.age(now), entry.id))
+                    let place = Place {
+                        id: entry.id,
+                        encoding: key.encoding,
+                        age: entry.age(now),
+                        part: Part::Document {
+                            content_type: d.content_type.clone(),
+                        },
+                    };
+                    Some((rank, place))
                 }
                 _ => None,
             })
-            .min_by_key(|(rank, ..)| *rank)?;
-        let body = Rc::clone(self.view(id)?.items.get("")?);
-        Some(Found {
-            what: What::Document { content_type, body },
-            age,
-        })
+            .collect();
+        places.sort_by_key(|(rank, _)| *rank);
+        places.into_iter().map(|(_, place)| place).collect()
     }
+}
+
+async fn list(
+    cache: &RefCell<Cache>,
+    places: Vec<Place>,
+    namespace: &str,
+    demand: Demand<'_>,
+) -> Option<(List, Duration)> {
+    for place in places {
+        let view = cache.borrow_mut().store.view(place.id);
+        let Some(view) = view.await.filter(|view| satisfies(demand, &view.version)) else {
+            continue;
+        };
+        let Some(Note::Objects(type_meta)) = Note::from_bytes(&view.note) else {
+            continue;
+        };
+        let list = match place.part {
+            Part::Namespace => List::cut(place.encoding, type_meta, view, namespace).await,
+            _ => Some(List::whole(place.encoding, type_meta, view)),
+        };
+        if let Some(list) = list {
+            return Some((list, place.age));
+        }
+    }
+    None
+}
+
+async fn object(cache: &RefCell<Cache>, places: Vec<Place>, one: &One) -> Option<Found> {
+    let listed = key::item_key(&one.namespace, &one.name);
+    for place in places {
+        let item = match place.part {
+            Part::Item { .. } => listed.as_str(),
+            _ => "",
+        };
+        let read = cache.borrow_mut().store.one(place.id, item);
+        if let Some(what) = read.await.and_then(|one| told(one, &place)) {
+            let age = place.age;
+            return Some(Found { what, age });
+        }
+    }
+    None
+}
+
+/// What one item of a collection, or its absence from it, says about the object.
+fn told(one: store::One, place: &Place) -> Option<What> {
+    let encoding = place.encoding;
+    match (Note::from_bytes(&one.note)?, one.value) {
+        (Note::Objects(type_meta), Some(stored)) => Some(What::Object {
+            encoding,
+            type_meta,
+            stored,
+        }),
+        (Note::Absent, Some(body)) => Some(What::Absent {
+            encoding,
+            body: Some(body),
+        }),
+        (Note::Objects(_), None) if matches!(place.part, Part::Item { must: true }) => {
+            Some(What::Absent {
+                encoding,
+                body: None,
+            })
+        }
+        _ => None,
+    }
+}
+
+async fn document(cache: &RefCell<Cache>, places: Vec<Place>) -> Option<Found> {
+    for place in places {
+        let Part::Document { content_type } = place.part else {
+            continue;
+        };
+        let read = cache.borrow_mut().store.one(place.id, "");
+        if let Some(body) = read.await.and_then(|one| one.value) {
+            let (what, age) = (What::Document { content_type, body }, place.age);
+            return Some(Found { what, age });
+        }
+    }
+    None
 }
 
 /// True if a list at `kept` is one that the server could have given. The next page of another list is not.

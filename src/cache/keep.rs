@@ -12,7 +12,7 @@ use crate::object::{self, Encoding, Malformed};
 use crate::request::accept::encoding_of;
 use crate::request::agent::Class;
 use crate::request::{Asked, Demand, Form, Verb};
-use crate::store::ram::Fill;
+use crate::store::Fill;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -68,7 +68,6 @@ impl Keeper {
         head: &Head<'_>,
     ) -> Option<Keeper> {
         let scope = super::key::scope(asked).filter(|_| asked.verb != Verb::Watch)?;
-        let class = cache.borrow().class(&asked.agent)?;
         let encoding = match (&scope, encoding_of(head.content_type)) {
             (_, Some(encoding)) => encoding,
             // A document is kept as the bytes that it is.
@@ -90,6 +89,7 @@ impl Keeper {
         if let Scope::Document(document) = &mut key.scope {
             document.content_type = head.content_type.to_owned();
         }
+        let class = cache.borrow().admit(&key)?;
         let mut begun = head.begun;
         let what = match (&key.scope, head.status) {
             (Scope::Objects(_), 200) => list(cache, &key, class, asked, &mut begun)?,
@@ -170,10 +170,10 @@ impl Keeper {
                 item_broken,
                 ..
             } => {
-                let (cache, encoding) = (&self.cache, self.key.encoding);
-                let mut no_room = false;
+                let (cache, kept_as) = (&self.cache, &self.key);
+                let mut refused = None;
                 let mut item = |bytes: &[u8]| {
-                    let Ok((_, meta)) = object::read_meta(encoding, bytes) else {
+                    let Ok((_, meta)) = object::read_meta(kept_as.encoding, bytes) else {
                         *item_broken = true;
                         return;
                     };
@@ -182,16 +182,20 @@ impl Keeper {
                     }
                     if let Some(into) = fill {
                         let key = item_key(&meta.namespace, &meta.name);
-                        no_room |= cache.borrow_mut().store.put(into, &key, bytes).is_err();
+                        let tag = kept_as.tag(bytes);
+                        let mut cache = cache.borrow_mut();
+                        refused = cache.store.put(into, &key, bytes, tag).err();
                     }
-                    if no_room && let Some(fill) = fill.take() {
+                    if refused.is_some()
+                        && let Some(fill) = fill.take()
+                    {
                         cache.borrow_mut().abort(fill);
                     }
                 };
                 let scanner = scanner.as_mut().ok_or(Malformed::Syntax)?;
                 scanner.feed(bytes, &mut item)?;
-                if no_room {
-                    count(&cache.borrow().counts.no_room);
+                if let Some(why) = refused {
+                    cache.borrow().counts.not_kept(why);
                     self.given_up = true;
                 }
                 match item_broken {
@@ -270,7 +274,7 @@ impl Keeper {
             return Ok(());
         }
         if cache
-            .commit(&self.key, fill, &head.resource_version, &note)
+            .commit(&self.key, fill, &head.resource_version, &note, None)
             .is_ok()
         {
             count(&cache.counts.lists);
@@ -311,16 +315,24 @@ impl Keeper {
             // Something was written while this was on its way: it may tell what was before.
             return Ok(());
         }
-        if cache.confirm(&self.key, &version, &value, &note) {
+        let sole = cache.digest(&version, &note, &value);
+        if cache.confirm(&self.key, sole) {
             return Ok(());
         }
         let mut fill = cache.begin(&self.key, self.class);
-        if cache.store.put(&mut fill, "", &value).is_err() {
+        let tag = match note {
+            Note::Objects(_) => self.key.tag(&value),
+            Note::Absent | Note::Document => sole as u32,
+        };
+        if let Err(why) = cache.store.put(&mut fill, "", &value, tag) {
             cache.abort(fill);
-            count(&cache.counts.no_room);
+            cache.counts.not_kept(why);
             return Ok(());
         }
-        if cache.commit(&self.key, fill, &version, &note).is_ok() {
+        if cache
+            .commit(&self.key, fill, &version, &note, Some(sole))
+            .is_ok()
+        {
             count(&cache.counts.objects);
         }
         Ok(())
@@ -366,7 +378,7 @@ fn list(
         }
         // A list of a past version on purpose (kubernetes-api.md 3.2): true then, not now.
         Demand::Exactly(_) => return None,
-        Demand::NotOlderThan(_) | Demand::Any => (None, cache.borrow().begin(key, class)),
+        Demand::NotOlderThan(_) | Demand::Any => (None, cache.borrow_mut().begin(key, class)),
     };
     Some(What::List {
         scanner: Some(Box::new(ListScanner::new(

@@ -2,6 +2,7 @@
 
 use crate::access::Who;
 use crate::object::Encoding;
+use crate::object::essence::essence;
 use crate::request::{Asked, Form, Resource, Target, Verb};
 
 /// The name of a collection.
@@ -150,6 +151,18 @@ fn namespace_of(resource: &Resource) -> String {
 /// The key of an object within its collection; sorts as the API server lists.
 pub fn item_key(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
+}
+
+impl Key {
+    /// The digest of what matters in an item: a change that leaves it the same may reach the flash late.
+    pub fn tag(&self, item: &[u8]) -> u32 {
+        let (group, resource) = match &self.scope {
+            Scope::Objects(o) => (o.group.as_str(), o.resource.as_str()),
+            Scope::One(o) => (o.group.as_str(), o.resource.as_str()),
+            Scope::Document(_) => ("", ""),
+        };
+        essence(self.encoding, group, resource, item)
+    }
 }
 
 impl Objects {

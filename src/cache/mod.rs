@@ -1,9 +1,12 @@
 //! What is kept: requests mapped to collections, admission, answers without the cloud. Knows neither HTTP nor sockets.
 
 pub mod answer;
+pub mod cluster_ip;
 pub mod keep;
 pub mod key;
+mod name;
 pub mod note;
+mod restore;
 pub mod version;
 pub mod watched;
 
@@ -12,21 +15,20 @@ mod tests;
 
 use crate::access::Who;
 use crate::limits;
-use crate::object;
 use crate::object::list::ListHead;
+use crate::request::Resource;
 use crate::request::agent::{Agents, Class};
-use crate::request::{Form, Resource};
-use crate::store::ram::{Fill, Ram};
-use crate::store::{CollectionId, NotKept, Totals, View};
+use crate::store::{CollectionId, Fill, NotKept, Store, Totals};
 use key::{Key, Scope};
+use siphasher::sip::SipHasher24;
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::hash::Hasher;
 use std::time::{Duration, Instant};
 
 /// The table of collections, and the store behind it.
 pub struct Cache {
-    store: Ram,
+    store: Store,
     /// Invariant: at most [`limits::COLLECTIONS_MAX`] entries. An entry whose collection the store has evicted is as
     /// good as absent, and is cleared when room is needed.
     table: BTreeMap<Key, Entry>,
@@ -36,6 +38,10 @@ pub struct Cache {
     /// Gets that the API server has denied to identities which were told the object by a list.
     denied: heapless::Vec<(Who, key::One), { limits::DENIED_GETS_MAX }>,
     agents: Agents,
+    /// Under a key of this run: nobody outside can make two values of one digest.
+    digests: SipHasher24,
+    /// Of the collections in which the cluster IP was looked for last, and their versions.
+    cluster_ip_seen: Option<u64>,
     pub counts: Counts,
 }
 
@@ -43,8 +49,12 @@ struct Entry {
     id: CollectionId,
     /// Watches that are open upstream and feed it: while there is one, it is current.
     live: u32,
-    /// When it was last known to be current.
+    /// When it was last known to be current, or the start of the run if it was not since.
     confirmed: Instant,
+    /// How old it was by then; nothing if it was current.
+    before: Duration,
+    /// Digest of the version, note and value of the one item, where there is but one and it came in this run.
+    sole: Option<u64>,
 }
 
 /// A chunked list between two of its pages.
@@ -91,8 +101,26 @@ pub struct Counts {
     /// Answers that ended early, or that the hub could not read.
     pub broken: Cell<u64>,
     pub no_room: Cell<u64>,
+    /// What the store was too slow for.
+    pub behind: Cell<u64>,
+    /// Changes of collections that stay as they are since the store was too slow.
+    pub frozen: Cell<u64>,
+    /// What came after the store had stopped writing.
+    pub off: Cell<u64>,
     /// Collections that a watch could not follow without a gap.
     pub gaps: Cell<u64>,
+}
+
+impl Counts {
+    fn not_kept(&self, why: NotKept) {
+        count(match why {
+            // What is gone had to make room.
+            NotKept::NoRoom | NotKept::Gone => &self.no_room,
+            NotKept::Behind => &self.behind,
+            NotKept::Frozen => &self.frozen,
+            NotKept::Off => &self.off,
+        });
+    }
 }
 
 fn count(cell: &Cell<u64>) {
@@ -111,14 +139,16 @@ pub struct Shown {
 }
 
 impl Cache {
-    /// A cache in memory, of at most `bytes_max`.
-    pub fn new(bytes_max: usize, agents: Agents) -> Self {
+    /// An empty cache over this store. `digest_key`: random, of this run.
+    pub fn new(store: Store, agents: Agents, digest_key: &[u8; 16]) -> Self {
         Cache {
-            store: Ram::new(bytes_max),
+            store,
             table: BTreeMap::new(),
             pages: heapless::Vec::new(),
             denied: heapless::Vec::new(),
             agents,
+            digests: SipHasher24::new_with_key(digest_key),
+            cluster_ip_seen: None,
             writes: 0,
             counts: Counts::default(),
         }
@@ -127,6 +157,11 @@ impl Cache {
     /// The class of an agent; `None`: its answers are not kept.
     pub fn class(&self, agent: &str) -> Option<Class> {
         self.agents.class(agent)
+    }
+
+    /// The class of what is to be kept under this key; `None`: it is not kept.
+    fn admit(&self, key: &Key) -> Option<Class> {
+        self.class(&key.agent).filter(|_| key.has_name())
     }
 
     /// Takes over a changed configuration. What is no longer wanted is left to eviction.
@@ -142,31 +177,6 @@ impl Cache {
     /// Lists of which some pages are here and some are not.
     pub fn filling(&self) -> usize {
         self.pages.len()
-    }
-
-    /// The cluster IPs of `default/kubernetes`, if any kept answer holds that Service.
-    pub fn cluster_ips(&mut self) -> Vec<IpAddr> {
-        let services = self.table.iter().find_map(|(key, entry)| {
-            let view_key = match &key.scope {
-                Scope::Objects(o) if o.group.is_empty() && o.resource == "services" => {
-                    "default/kubernetes"
-                }
-                Scope::One(o)
-                    if o.group.is_empty()
-                        && o.resource == "services"
-                        && o.namespace == "default"
-                        && o.name == "kubernetes" =>
-                {
-                    ""
-                }
-                _ => return None,
-            };
-            let item = self.store.peek(entry.id)?.get(view_key)?.clone();
-            (key.form == Form::Object).then_some((key.encoding, item))
-        });
-        services.map_or_else(Vec::new, |(encoding, item)| {
-            object::service::cluster_ips(encoding, &item)
-        })
     }
 
     /// Every collection that is there, in key order.
@@ -198,7 +208,7 @@ impl Cache {
         }
     }
 
-    /// No list tells what a get was denied, until it is allowed again. Denials of what no list holds any more make
+    /// No list tells what a get was denied, until it is allowed again. Denials of what no list can tell any more make
     /// room; else the oldest does, and takes the lists with it that would tell.
     fn deny(&mut self, who: Who, one: &key::One) {
         if self.is_denied(who, one) || self.telling(who, one).is_empty() {
@@ -220,15 +230,11 @@ impl Cache {
         let _ = self.denied.push((who, one.clone()));
     }
 
-    /// The lists of this identity that hold the object.
+    /// The lists of this identity that may hold the object: nobody looks into them for this.
     fn telling(&self, who: Who, one: &key::One) -> Vec<Key> {
-        let item = key::item_key(&one.namespace, &one.name);
         let tells = |key: &Key, entry: &Entry| {
             matches!(&key.scope, Scope::Objects(o) if key.who == who && o.may_contain(one))
-                && self
-                    .store
-                    .peek(entry.id)
-                    .is_some_and(|items| items.contains_key(item.as_str()))
+                && self.store.contains(entry.id)
         };
         self.table
             .iter()
@@ -304,72 +310,71 @@ impl Cache {
     }
 
     /// Begins a new version of `key`'s collection.
-    fn begin(&self, key: &Key, class: Class) -> Fill {
-        self.store.begin(class as u8, self.id(key))
+    fn begin(&mut self, key: &Key, class: Class) -> Fill {
+        let replaces = self.id(key);
+        self.store.begin(class as u8, replaces)
     }
 
     fn abort(&mut self, fill: Fill) {
         self.store.abort(fill);
     }
 
-    /// True if exactly this is kept already; it is then known to be current.
-    fn confirm(&mut self, key: &Key, version: &str, value: &[u8], note: &note::Note) -> bool {
-        let Some(id) = self.id(key) else {
-            return false;
-        };
-        let same = self.store.version(id) == Some(version)
-            && self
-                .store
-                .peek(id)
-                .and_then(|items| items.get(""))
-                .is_some_and(|kept| **kept == *value)
-            && self
-                .store
-                .view(id)
-                .is_some_and(|view| *view.note == *note.to_bytes());
-        if let Some(entry) = self.table.get_mut(key).filter(|_| same) {
-            entry.confirmed = Instant::now();
+    /// The digest of what a collection of one item is.
+    fn digest(&self, version: &str, note: &note::Note, value: &[u8]) -> u64 {
+        let mut digest = self.digests;
+        for part in [version.as_bytes(), &note.to_bytes(), value] {
+            digest.write_usize(part.len());
+            digest.write(part);
         }
-        same
+        digest.finish()
     }
 
-    /// Puts a complete version in the place of the old one.
+    /// True if the one item with this digest is kept already; it is then known to be current.
+    fn confirm(&mut self, key: &Key, sole: u64) -> bool {
+        let there = self.id(key).is_some();
+        let same = |entry: &&mut Entry| there && entry.sole == Some(sole);
+        match self.table.get_mut(key).filter(same) {
+            Some(entry) => {
+                entry.confirm();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Puts a complete version in the place of the old one; `sole` is the digest of its one item, if there is but one.
     fn commit(
         &mut self,
         key: &Key,
         fill: Fill,
         version: &str,
         note: &note::Note,
+        sole: Option<u64>,
     ) -> Result<CollectionId, NotKept> {
         self.allow(key);
         self.make_room_in_table(key);
         // Not what it was begun for: only the answer itself told its form, and another may have been quicker.
-        let fill = fill.replacing(self.id(key));
-        let id = match self.store.commit(fill, version, &note.to_bytes()) {
+        let replaces = self.id(key);
+        let (name, note) = (key.to_bytes(), note.to_bytes());
+        let id = match self.store.commit(fill, replaces, &name, version, &note) {
             Ok(id) => id,
             Err(refused) => {
-                count(&self.counts.no_room);
+                self.counts.not_kept(refused);
                 return Err(refused);
             }
         };
-        let live = self.table.get(key).map_or(0, |e| e.live);
-        let confirmed = Instant::now();
-        self.table.insert(
-            key.clone(),
-            Entry {
-                id,
-                live,
-                confirmed,
-            },
-        );
+        let entry = Entry {
+            id,
+            live: self.table.get(key).map_or(0, |e| e.live),
+            confirmed: Instant::now(),
+            before: Duration::ZERO,
+            sole,
+        };
+        self.table.insert(key.clone(), entry);
         Ok(id)
     }
 
-    fn view(&mut self, id: CollectionId) -> Option<View> {
-        self.store.view(id)
-    }
-
-    /// Clears what the store has evicted; if the table is still full, the entry that was confirmed longest ago goes.
+    /// Clears what the store has evicted; if the table is still full, the oldest entry goes.
     fn make_room_in_table(&mut self, key: &Key) {
         if self.table.len() < limits::COLLECTIONS_MAX || self.table.contains_key(key) {
             return;
@@ -377,10 +382,11 @@ impl Cache {
         let store = &self.store;
         self.table.retain(|_, e| store.contains(e.id) || e.live > 0);
         if self.table.len() >= limits::COLLECTIONS_MAX {
+            let now = Instant::now();
             let oldest = self
                 .table
                 .iter()
-                .min_by_key(|(_, e)| (e.live > 0, e.confirmed))
+                .max_by_key(|(_, e)| (e.live == 0, e.age(now)))
                 .map(|(k, _)| k.clone());
             if let Some(oldest) = oldest {
                 self.remove(&oldest);
@@ -424,8 +430,14 @@ impl Cache {
 impl Entry {
     fn age(&self, now: Instant) -> Duration {
         match self.live {
-            0 => now.saturating_duration_since(self.confirmed),
+            0 => now.saturating_duration_since(self.confirmed) + self.before,
             _ => Duration::ZERO,
         }
+    }
+
+    /// It is current now.
+    fn confirm(&mut self) {
+        self.confirmed = Instant::now();
+        self.before = Duration::ZERO;
     }
 }

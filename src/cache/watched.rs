@@ -8,13 +8,11 @@ use crate::access::Who;
 use crate::object::{self, Encoding, TypeMeta};
 use crate::request::agent::Class;
 use crate::request::{Asked, Form};
-use crate::store::Change;
-use crate::store::ram::Fill;
+use crate::store::{Change, Fill};
 use crate::watch::event::{Event, EventType};
 use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::rc::Rc;
-use std::time::Instant;
 
 /// One open watch, as the cache sees it.
 pub struct Follower {
@@ -47,7 +45,6 @@ impl Follower {
         encoding: Encoding,
     ) -> Option<Follower> {
         let scope = super::key::scope(asked)?;
-        let class = cache.borrow().class(&asked.agent)?;
         // Which clause of `Accept` the server took shows in the objects; the first of this encoding is a guess that
         // the first event corrects.
         let form = asked
@@ -62,9 +59,10 @@ impl Follower {
             encoding,
             form,
         };
+        let class = cache.borrow().admit(&key)?;
         let start = asked.options.resource_version.clone().filter(|v| v != "0");
         let state = match asked.options.send_initial_events {
-            true => State::Filling(cache.borrow().begin(&key, class)),
+            true => State::Filling(cache.borrow_mut().begin(&key, class)),
             false => State::Since {
                 last: start.clone(),
                 from: start,
@@ -120,18 +118,25 @@ impl Follower {
                         cache.store.remove(fill, &key);
                         Ok(())
                     }
-                    _ => cache.store.put(fill, &key, &value),
+                    _ => {
+                        let tag = self.key.tag(&value);
+                        cache.store.put(fill, &key, &value, tag)
+                    }
                 };
                 drop(cache);
-                if put.is_err() {
-                    count(&self.cache.borrow().counts.no_room);
+                if let Err(why) = put {
+                    self.cache.borrow().counts.not_kept(why);
                     self.blind();
                 }
             }
             State::Since { .. } => {
                 let change = match event.event_type {
                     EventType::Deleted => Change::Delete(&key),
-                    _ => Change::Put(&key, &value),
+                    _ => Change::Put {
+                        key: &key,
+                        value: &value,
+                        tag: self.key.tag(&value),
+                    },
                 };
                 self.apply(&[change], &event.meta.resource_version);
             }
@@ -148,7 +153,7 @@ impl Follower {
                     &event.type_meta.kind,
                 ));
                 let mut cache = self.cache.borrow_mut();
-                if cache.commit(&self.key, fill, version, &note).is_ok() {
+                if cache.commit(&self.key, fill, version, &note, None).is_ok() {
                     count(&cache.counts.lists);
                 }
                 drop(cache);
@@ -191,15 +196,15 @@ impl Follower {
         };
         match (step, applied) {
             (Step::Gap, _) => count(&cache.counts.gaps),
-            (_, Err(_)) => {
+            (_, Err(why)) => {
                 // The collection stays where it is; what comes later does not follow on it.
-                count(&cache.counts.no_room);
+                cache.counts.not_kept(why);
                 *from = Some(to.to_owned());
             }
             (_, Ok(())) => {
                 count(&cache.counts.events);
                 if let Some(entry) = cache.table.get_mut(&self.key) {
-                    entry.confirmed = Instant::now();
+                    entry.confirm();
                 }
             }
         }
@@ -258,7 +263,7 @@ impl Follower {
         }
         if let Some(entry) = self.cache.borrow_mut().table.get_mut(&self.key) {
             entry.live = entry.live.saturating_sub(1);
-            entry.confirmed = Instant::now();
+            entry.confirm();
         }
     }
 

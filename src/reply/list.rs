@@ -4,49 +4,119 @@ use super::script::{BrokenOff, Pen};
 use crate::cache::answer::List;
 use crate::limits;
 use crate::object::{self, TypeMeta};
+use crate::store::Lost;
 use crate::watch::event::{self, EventType};
 use bytes::Bytes;
 
-/// Writes the list as the API server would answer a LIST: everything, without `continue`.
+/// Writes the list as the API server would answer a LIST: everything, without `continue`. If some of it can no longer be
+/// read, the body breaks off.
 pub async fn write(pen: Pen, list: List) -> Result<(), BrokenOff> {
     let kind = TypeMeta::new(
         &list.type_meta.api_version,
         &format!("{}List", list.type_meta.kind),
     );
-    let encoding = list.encoding;
-    let total = list
-        .items()
-        .map(|item| object::list_item_framed_len(encoding, item.len()))
-        .sum();
+    let (encoding, total) = (list.encoding, list.framed_bytes());
     let mut out = Vec::new();
     object::write_list_head(encoding, &kind, &list.view.version, total, &mut out);
-    for (at, item) in list.items().enumerate() {
-        object::write_list_item(encoding, at == 0, item, &mut out);
-        flush(&pen, &mut out, limits::PIECE_BYTES).await;
+    let (mut items, mut first) = (list.read(), true);
+    while let Some(some) = items.next().await.map_err(broken_off)? {
+        for item in some {
+            object::write_list_item(encoding, first, &item.value, &mut out);
+            first = false;
+            flush(&pen, &mut out, limits::PIECE_BYTES).await;
+        }
     }
     object::write_list_tail(encoding, &mut out);
     flush(&pen, &mut out, 0).await;
     Ok(())
 }
 
-/// Writes each item of the list as an ADDED event.
-pub async fn write_added(pen: &Pen, list: &List) {
+/// Writes each item of the list as an ADDED event. Where not all can be read, some are written, and none by half.
+pub async fn write_added(pen: &Pen, list: &List) -> Result<(), Lost> {
     let mut out = Vec::new();
-    for item in list.items() {
-        event::write(
-            list.encoding,
-            EventType::Added,
-            &list.type_meta,
-            item,
-            &mut out,
-        );
-        flush(pen, &mut out, limits::PIECE_BYTES).await;
+    let mut items = list.read();
+    while let Some(some) = items.next().await? {
+        for item in some {
+            event::write(
+                list.encoding,
+                EventType::Added,
+                &list.type_meta,
+                &item.value,
+                &mut out,
+            );
+            flush(pen, &mut out, limits::PIECE_BYTES).await;
+        }
     }
     flush(pen, &mut out, 0).await;
+    Ok(())
+}
+
+fn broken_off(Lost: Lost) -> BrokenOff {
+    BrokenOff("what was kept can no longer be read")
 }
 
 async fn flush(pen: &Pen, out: &mut Vec<u8>, over: usize) {
     if out.len() > over {
         pen.write(Bytes::from(std::mem::take(out))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Encoding;
+    use crate::object::list::ListScanner;
+    use crate::reply::script::Script;
+    use crate::store::ram::Ram;
+    use crate::store::{Store, View};
+    use std::future::poll_fn;
+
+    /// A list of this many items, more than one piece's worth.
+    async fn view(count: usize) -> View {
+        let mut store = Store::Ram(Ram::new(1 << 20));
+        let mut fill = store.begin(0, None);
+        for n in 0..count {
+            let value = format!(r#"{{"a":"{}"}}"#, "x".repeat(300));
+            store
+                .put(&mut fill, &format!("ns/{n}"), value.as_bytes(), 0)
+                .unwrap();
+        }
+        let id = store.commit(fill, None, b"", "7", b"").unwrap();
+        store.view(id).await.unwrap()
+    }
+
+    async fn written(encoding: Encoding, view: View) -> (Vec<u8>, Result<(), BrokenOff>) {
+        let list = List::whole(encoding, TypeMeta::new("v1", "Pod"), view);
+        let mut script = Script::new(|pen| write(pen, list));
+        let mut out = Vec::new();
+        while let Some(piece) = poll_fn(|cx| script.poll_piece(cx)).await {
+            match piece {
+                Ok(piece) => out.extend_from_slice(&piece),
+                Err(broken) => return (out, Err(broken)),
+            }
+        }
+        (out, Ok(()))
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_list_is_whole_or_breaks_off() {
+        for encoding in [Encoding::Json, Encoding::Protobuf] {
+            for count in [0, 1, 100] {
+                let scan = |body: &[u8]| {
+                    let mut scanner = ListScanner::new(encoding, 1024);
+                    scanner.feed(body, &mut |_| {})?;
+                    scanner.finish()
+                };
+                let whole = view(count).await;
+                let (body, end) = written(encoding, whole.clone()).await;
+                assert_eq!(end, Ok(()));
+                assert_eq!(scan(&body).unwrap().items, count as u64);
+                if count == 0 {
+                    continue;
+                }
+                let (body, end) = written(encoding, whole.torn()).await;
+                assert!(end.is_err() && scan(&body).is_err(), "{encoding:?} {count}");
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::tunnel;
 use crate::access::{self, Caller, Subject, Way};
 use crate::admin::metrics::From;
 use crate::cache::Begun;
-use crate::cache::answer::What;
+use crate::cache::answer::{self, What};
 use crate::cache::keep::{Head, Keeper};
 use crate::cache::key;
 use crate::cache::watched::Follower;
@@ -128,7 +128,7 @@ impl Exchange<'_> {
             Plan::Up => self.up(caller, head, body).await,
             // Rare, and bigger than all the others.
             Plan::UpAsUpgrade => Box::pin(self.up_as_upgrade(caller, head, body)).await,
-            plan => self.without_link(plan, caller),
+            plan => Box::pin(self.without_link(plan, caller)).await,
         }
     }
 
@@ -208,10 +208,12 @@ impl Exchange<'_> {
                 let begun = Some(begun).filter(|_| head.method == Method::GET);
                 (From::Cloud, self.pass(caller, begun, response))
             }
-            Ok(Err(error)) => self.not_answered(caller, error),
-            Err(_) => self.or_kept(caller, || {
-                (From::Hub, reply::refuse(Refusal::UpstreamSilent, ""))
-            }),
+            // Boxed, or what waits for an answer would carry what comes without one.
+            Ok(Err(error)) => Box::pin(self.not_answered(caller, error)).await,
+            Err(_) => {
+                let silent = || (From::Hub, reply::refuse(Refusal::UpstreamSilent, ""));
+                Box::pin(self.or_kept(caller, silent)).await
+            }
         }
     }
 
@@ -303,13 +305,15 @@ impl Exchange<'_> {
     }
 
     /// No answer came.
-    fn not_answered(&self, caller: Caller, error: SendError) -> Answer {
+    async fn not_answered(&self, caller: Caller, error: SendError) -> Answer {
         let refusal = match error {
             SendError::Gateway(response) => {
-                return self.or_kept(caller, || (From::Cloud, self.pass(caller, None, *response)));
+                let gateways = || (From::Cloud, self.pass(caller, None, *response));
+                return self.or_kept(caller, gateways).await;
             }
             SendError::Down(_) => {
-                return self.without_link(route::without_link(self.asked.verb), caller);
+                let plan = route::without_link(self.asked.verb);
+                return self.without_link(plan, caller).await;
             }
             SendError::NotSent(_) => Refusal::NotSent,
             SendError::Lost(_) if self.asked.verb.is_read() => Refusal::Offline,
@@ -319,33 +323,34 @@ impl Exchange<'_> {
         };
         log::debug!("no answer: {error}");
         self.or_kept(caller, || (From::Hub, reply::refuse(refusal, "")))
+            .await
     }
 
     /// From what is kept, if the request is a read and its answer is kept; else what `other` says.
-    fn or_kept(&self, caller: Caller, other: impl FnOnce() -> Answer) -> Answer {
+    async fn or_kept(&self, caller: Caller, other: impl FnOnce() -> Answer) -> Answer {
         let kept = match route::without_link(self.asked.verb) {
-            Plan::FromCache => self.kept(caller),
+            Plan::FromCache => self.kept(caller).await,
             // Held only when the link is known to be down; a client that asks again gets its watch.
-            Plan::Hold if self.shared.upstream.link().is_down() => Some(self.hold(caller)),
+            Plan::Hold if self.shared.upstream.link().is_down() => Some(self.hold(caller).await),
             _ => None,
         };
         kept.unwrap_or_else(other)
     }
 
-    fn without_link(&self, plan: Plan, caller: Caller) -> Answer {
+    async fn without_link(&self, plan: Plan, caller: Caller) -> Answer {
         match plan {
-            Plan::FromCache => self.kept(caller).unwrap_or_else(|| self.offline(false)),
-            Plan::Hold => self.hold(caller),
+            Plan::FromCache => {
+                let kept = self.kept(caller).await;
+                kept.unwrap_or_else(|| self.offline(false))
+            }
+            Plan::Hold => self.hold(caller).await,
             _ => self.offline(true),
         }
     }
 
-    fn kept(&self, caller: Caller) -> Option<Answer> {
-        let found = self
-            .shared
-            .cache
-            .borrow_mut()
-            .find(self.asked, caller.who, Instant::now())?;
+    async fn kept(&self, caller: Caller) -> Option<Answer> {
+        let cache = &self.shared.cache;
+        let found = answer::find(cache, self.asked, caller.who, Instant::now()).await?;
         let response = match found.what {
             What::Object {
                 encoding,
@@ -359,14 +364,12 @@ impl Exchange<'_> {
             What::Absent {
                 encoding,
                 body: Some(body),
-            } => reply::whole(404, accept::content_type(encoding), body.to_vec()),
+            } => reply::whole(404, accept::content_type(encoding), body),
             What::Absent {
                 encoding,
                 body: None,
             } => not_found(encoding, self.asked.resource()),
-            What::Document { content_type, body } => {
-                reply::whole(200, &content_type, body.to_vec())
-            }
+            What::Document { content_type, body } => reply::whole(200, &content_type, body),
             What::List(list) => {
                 let content_type = accept::content_type(list.encoding);
                 let body = Body::script(Script::new(|pen| reply::list::write(pen, list)));
@@ -376,12 +379,9 @@ impl Exchange<'_> {
         Some((From::Cache, aged(response, found.age)))
     }
 
-    fn hold(&self, caller: Caller) -> Answer {
-        let found =
-            self.shared
-                .cache
-                .borrow_mut()
-                .find_list(self.asked, caller.who, Instant::now());
+    async fn hold(&self, caller: Caller) -> Answer {
+        let cache = &self.shared.cache;
+        let found = answer::find_list(cache, self.asked, caller.who, Instant::now()).await;
         let known = self.shared.known.borrow().contains(&caller.who);
         let encoding = found
             .as_ref()
@@ -424,7 +424,7 @@ impl Exchange<'_> {
             .await;
         let mut response = match sent {
             Ok(response) => response,
-            Err(error) => return self.not_answered(caller, error),
+            Err(error) => return self.not_answered(caller, error).await,
         };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let (mut head, body) = response.into_parts();

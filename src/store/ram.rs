@@ -1,9 +1,16 @@
 //! The store of boxes without a disk: collections in memory under a cap in bytes.
 
-use super::{Change, Class, CollectionId, Items, NotKept, Totals, View};
+use super::{Change, Class, CollectionId, Item, NotKept, One, Totals, View};
 use crate::limits;
-use std::collections::HashMap;
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::rc::Rc;
+use std::sync::Arc;
+
+/// The items of one version, in key order. Shared with readers; a change while one reads copies the map, not the
+/// values. These are counted atomically alone because `Bytes`, as which they are handed out, wants it so.
+pub type Items = BTreeMap<Rc<str>, Arc<[u8]>>;
 
 /// A new version of a collection while it arrives. Its bytes count against the cap; dropping it through
 /// [`Ram::abort`] gives them back.
@@ -13,13 +20,6 @@ pub struct Fill {
     class: Class,
     /// The collection that it will replace, which must not be evicted to make room for it.
     replaces: Option<CollectionId>,
-}
-
-impl Fill {
-    /// The same, in the place of `replaces`.
-    pub fn replacing(self, replaces: Option<CollectionId>) -> Fill {
-        Fill { replaces, ..self }
-    }
 }
 
 struct Collection {
@@ -40,6 +40,9 @@ pub struct Ram {
     /// Counts uses; orders collections by last use without a clock.
     clock: u64,
     evicted: u64,
+    /// As if it lay where it cannot be read.
+    #[cfg(test)]
+    pub unreadable: Option<CollectionId>,
 }
 
 impl Ram {
@@ -52,6 +55,8 @@ impl Ram {
             next: 1,
             clock: 0,
             evicted: 0,
+            #[cfg(test)]
+            unreadable: None,
         }
     }
 
@@ -73,7 +78,7 @@ impl Ram {
             .get(key)
             .map_or(0, |old| self::cost(key, old.len()));
         self.reserve(cost.saturating_sub(before), fill.class, fill.replaces)?;
-        fill.items.insert(Rc::from(key), Rc::from(value));
+        fill.items.insert(Rc::from(key), Arc::from(value));
         self.bytes = self.bytes + cost - before;
         fill.bytes = fill.bytes + cost - before;
         Ok(())
@@ -88,20 +93,21 @@ impl Ram {
         }
     }
 
-    /// Puts the fill in the place of the collection that it replaces, or makes a new one of it. Past this, it is the
-    /// collection; before, nobody saw any of it.
+    /// Puts the fill in the place of `replaces`, or makes a new collection of it. Past this, it is the collection;
+    /// before, nobody saw any of it.
     pub fn commit(
         &mut self,
         fill: Fill,
+        replaces: Option<CollectionId>,
         version: &str,
         note: &[u8],
     ) -> Result<CollectionId, NotKept> {
         let overhead = limits::STORE_COLLECTION_BYTES + note.len();
-        if let Err(refused) = self.reserve(overhead, fill.class, fill.replaces) {
+        if let Err(refused) = self.reserve(overhead, fill.class, replaces) {
             self.abort(fill);
             return Err(refused);
         }
-        let id = fill.replaces.unwrap_or_else(|| {
+        let id = replaces.unwrap_or_else(|| {
             self.next += 1;
             CollectionId(self.next)
         });
@@ -136,12 +142,12 @@ impl Ram {
         let collection = self.collections.get(&id).ok_or(NotKept::Gone)?;
         let (mut plus, mut minus) = (0, 0);
         for change in changes {
-            let (Change::Put(key, _) | Change::Delete(key)) = change;
+            let (Change::Put { key, .. } | Change::Delete(key)) = change;
             minus += collection
                 .items
                 .get(*key)
                 .map_or(0, |old| cost(key, old.len()));
-            if let Change::Put(key, value) = change {
+            if let Change::Put { key, value, .. } = change {
                 plus += cost(key, value.len());
             }
         }
@@ -151,7 +157,9 @@ impl Ram {
             let items = Rc::make_mut(&mut collection.items);
             for change in changes {
                 match change {
-                    Change::Put(key, value) => items.insert(Rc::from(*key), Rc::from(*value)),
+                    Change::Put { key, value, .. } => {
+                        items.insert(Rc::from(*key), Arc::from(*value))
+                    }
                     Change::Delete(key) => items.remove(*key),
                 };
             }
@@ -166,19 +174,33 @@ impl Ram {
 
     /// The present version, and a use of it.
     pub fn view(&mut self, id: CollectionId) -> Option<View> {
-        let collection = self.collections.get_mut(&id)?;
-        self.clock += 1;
-        collection.used = self.clock;
-        Some(View {
-            items: Rc::clone(&collection.items),
+        let collection = self.using(id)?;
+        Some(View::of_ram(
+            Rc::clone(&collection.version),
+            Rc::clone(&collection.note),
+            Rc::clone(&collection.items),
+        ))
+    }
+
+    /// One item of the present version, and a use of it.
+    pub fn one(&mut self, id: CollectionId, key: &str) -> Option<One> {
+        let collection = self.using(id)?;
+        Some(One {
             version: Rc::clone(&collection.version),
             note: Rc::clone(&collection.note),
+            value: collection.items.get(key).map(shared),
         })
     }
 
-    /// The items, without counting as a use.
-    pub fn peek(&self, id: CollectionId) -> Option<&Items> {
-        self.collections.get(&id).map(|c| &*c.items)
+    fn using(&mut self, id: CollectionId) -> Option<&Collection> {
+        #[cfg(test)]
+        if self.unreadable == Some(id) {
+            return None;
+        }
+        let collection = self.collections.get_mut(&id)?;
+        self.clock += 1;
+        collection.used = self.clock;
+        Some(collection)
     }
 
     /// The version alone, without counting as a use.
@@ -250,6 +272,48 @@ impl Ram {
     }
 }
 
+/// The items of a view, some at a time.
+pub struct Reading {
+    items: Rc<Items>,
+    /// The last key that was given out.
+    last: Option<Rc<str>>,
+}
+
+impl Reading {
+    pub fn new(items: Rc<Items>) -> Reading {
+        Reading { items, last: None }
+    }
+
+    /// The next items in key order, at most [`limits::STORE_READ_ITEMS_MAX`]; `None` after the last.
+    pub fn next_items(&mut self) -> Option<Vec<Item>> {
+        let from = self
+            .last
+            .as_deref()
+            .map_or(Bound::Unbounded, Bound::Excluded);
+        let items: Vec<Item> = (self.items)
+            .range::<str, _>((from, Bound::Unbounded))
+            .take(limits::STORE_READ_ITEMS_MAX)
+            .map(|(key, value)| Item {
+                key: Rc::clone(key),
+                value: shared(value),
+            })
+            .collect();
+        self.last = Some(Rc::clone(&items.last()?.key));
+        Some(items)
+    }
+
+    /// True if every item was given out.
+    #[cfg(test)]
+    pub fn is_over(&self) -> bool {
+        self.items.keys().next_back() == self.last.as_ref()
+    }
+}
+
+/// The value itself, not a copy of it.
+fn shared(value: &Arc<[u8]>) -> Bytes {
+    Bytes::from_owner(Arc::clone(value))
+}
+
 /// What an item costs: key, value, and the tree and the two counted allocations around them.
 fn cost(key: &str, value_bytes: usize) -> usize {
     key.len() + value_bytes + limits::STORE_ITEM_BYTES
@@ -258,7 +322,29 @@ fn cost(key: &str, value_bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
+
+    fn put<'a>(key: &'a str, value: &'a [u8]) -> Change<'a> {
+        Change::Put { key, value, tag: 0 }
+    }
+
+    /// All items, as a reader gets them.
+    fn read(ram: &mut Ram, id: CollectionId) -> Vec<(String, Vec<u8>)> {
+        read_view(&ram.view(id).unwrap())
+    }
+
+    fn read_view(view: &View) -> Vec<(String, Vec<u8>)> {
+        let super::super::Reading::Ram(mut reading) = view.read() else {
+            panic!("not in memory");
+        };
+        std::iter::from_fn(|| reading.next_items())
+            .flatten()
+            .map(|item| (item.key.to_string(), item.value.to_vec()))
+            .collect()
+    }
+
+    fn keys(view: &View) -> Vec<String> {
+        read_view(view).into_iter().map(|(key, _)| key).collect()
+    }
 
     fn filled(
         ram: &mut Ram,
@@ -272,7 +358,7 @@ mod tests {
                 return Err(no);
             }
         }
-        ram.commit(fill, "1", b"")
+        ram.commit(fill, None, "1", b"")
     }
 
     #[test]
@@ -303,18 +389,28 @@ mod tests {
         let mut ram = Ram::new(100_000);
         let id = filled(&mut ram, 0, &[("a", 10), ("b", 10)]).unwrap();
         let before = ram.view(id).unwrap();
-        ram.apply(id, &[Change::Delete("a"), Change::Put("c", b"new")], "2")
+        ram.apply(id, &[Change::Delete("a"), put("c", b"new")], "2")
             .unwrap();
-        assert_eq!(
-            before.items.keys().map(|k| &**k).collect::<Vec<_>>(),
-            ["a", "b"]
-        );
+        assert_eq!(keys(&before), ["a", "b"]);
         let after = ram.view(id).unwrap();
-        assert_eq!(
-            after.items.keys().map(|k| &**k).collect::<Vec<_>>(),
-            ["b", "c"]
-        );
+        assert_eq!(keys(&after), ["b", "c"]);
         assert_eq!((&*before.version, &*after.version), ("1", "2"));
+    }
+
+    #[test]
+    fn a_long_collection_is_read_in_parts() {
+        for count in [
+            0,
+            1,
+            limits::STORE_READ_ITEMS_MAX,
+            limits::STORE_READ_ITEMS_MAX + 1,
+        ] {
+            let mut ram = Ram::new(1 << 20);
+            let names: Vec<String> = (0..count).map(|n| format!("{n:04}")).collect();
+            let items: Vec<(&str, usize)> = names.iter().map(|n| (n.as_str(), 3)).collect();
+            let id = filled(&mut ram, 0, &items).unwrap();
+            assert_eq!(keys(&ram.view(id).unwrap()), names);
+        }
     }
 
     #[test]
@@ -326,7 +422,7 @@ mod tests {
         ram.put(&mut fill, "z", &[0; 100]).unwrap();
         ram.abort(fill);
         assert_eq!(ram.totals().bytes, bytes);
-        assert!(ram.view(id).unwrap().items.contains_key("a"));
+        assert_eq!(keys(&ram.view(id).unwrap()), ["a"]);
     }
 
     #[test]
@@ -337,17 +433,13 @@ mod tests {
         assert_eq!(
             ram.apply(
                 id,
-                &[
-                    Change::Delete("a"),
-                    Change::Put("b", &too_big),
-                    Change::Put("c", &too_big)
-                ],
+                &[Change::Delete("a"), put("b", &too_big), put("c", &too_big)],
                 "2"
             ),
             Err(NotKept::NoRoom)
         );
         assert_eq!(ram.version(id), Some("1"));
-        assert!(ram.view(id).unwrap().items.contains_key("a"));
+        assert_eq!(keys(&ram.view(id).unwrap()), ["a"]);
     }
 
     /// The store against a plain map of maps, under random operations: same contents, sums right, cap kept.
@@ -382,7 +474,7 @@ mod tests {
                     }
                     if !ok || random(5) == 0 {
                         ram.abort(fill);
-                    } else if let Ok(id) = ram.commit(fill, &step.to_string(), b"note") {
+                    } else if let Ok(id) = ram.commit(fill, replaces, &step.to_string(), b"note") {
                         model.insert(id, items);
                     }
                 }
@@ -398,12 +490,12 @@ mod tests {
                     let change = [if random(4) == 0 {
                         Change::Delete(&key)
                     } else {
-                        Change::Put(&key, &value)
+                        put(&key, &value)
                     }];
                     if ram.apply(id, &change, &step.to_string()).is_ok() {
                         let items = model.get_mut(&id).unwrap();
                         match change {
-                            [Change::Put(..)] => items.insert(key, value),
+                            [Change::Put { .. }] => items.insert(key, value),
                             _ => items.remove(&key),
                         };
                     }
@@ -417,12 +509,12 @@ mod tests {
             let mut sum = 0;
             for (id, items) in &model {
                 let view = ram.view(*id).unwrap();
-                assert!(
-                    view.items
-                        .iter()
-                        .map(|(k, v)| (&**k, &**v))
-                        .eq(items.iter().map(|(k, v)| (&**k, &**v)))
-                );
+                assert_eq!(view.len(), items.len());
+                assert!(view.value_lens().eq(items.values().map(Vec::len)));
+                assert!(read(&mut ram, *id).into_iter().eq(items.clone()));
+                let some = format!("k{}", random(12));
+                let one = ram.one(*id, &some).unwrap();
+                assert_eq!(one.value.as_deref(), items.get(&some).map(|v| &**v));
                 sum += ram.size(*id).unwrap().1;
             }
             assert_eq!(totals.bytes, sum);
