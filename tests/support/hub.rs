@@ -41,7 +41,6 @@ impl Setup {
             "listen": [format!("127.0.0.1:{}", free_port())],
             "admin_listen": format!("127.0.0.1:{}", free_port()),
             "own_addresses": [],
-            "store": "ram",
             "cache_agents": ["*"],
             "cache_max_bytes": 64 << 20,
             "drain_secs": 5,
