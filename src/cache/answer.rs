@@ -60,7 +60,7 @@ impl List {
         List {
             encoding,
             type_meta,
-            framed_bytes: view.value_lens().map(framed).sum(),
+            framed_bytes: view.sum_of_lens(framed),
             view,
             prefix: String::new(),
         }

@@ -1,0 +1,380 @@
+//! Room: the oldest segment's live records are carried on to the head, then it is free; what does not fit goes as whole
+//! collections, the lowest class first, the longest unused first.
+
+use super::collection::Why;
+use super::engine::{Engine, Pack, describe};
+use super::index::At;
+use super::log::AppendError;
+use super::media::Media;
+use super::record::{self, Record, Records};
+use crate::limits;
+use crate::store::Class;
+use std::collections::BTreeMap;
+use std::io;
+
+/// Who points at a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// The item of a collection.
+    Item { id: u64, key: u64 },
+    /// What is durable of an item that waits to be written anew.
+    Before { id: u64, key: u64 },
+    /// An item of a fill; `own`: from now on.
+    Fill { fill: u64, key: u64, own: bool },
+}
+
+/// A record that is carried on.
+struct Live {
+    at: At,
+    owner: Owner,
+}
+
+impl<M: Media> Engine<M> {
+    /// Keeps segments free, and what counts below the high water.
+    pub(super) fn tidy(&mut self) {
+        while self.live_bytes() > self.high_water() && self.shed() {}
+        // Each turn frees one; more turns than segments mean that carrying takes as much as it frees.
+        for _ in 0..self.log.count() {
+            if self.log.free() >= limits::RING_FREE_SEGMENTS {
+                break;
+            }
+            match self.reclaim_oldest() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    self.fail("reclaiming", &error);
+                    break;
+                }
+            }
+        }
+        self.charge();
+    }
+
+    /// Carries on what counts of the oldest segment, and frees it. False: there is no room for it, or no such segment.
+    pub(super) fn reclaim_oldest(&mut self) -> io::Result<bool> {
+        let Some(oldest) = self.log.oldest().filter(|n| !self.log.is_head(*n)) else {
+            return Ok(false);
+        };
+        let live = self.live_in(oldest);
+        let carried = self
+            .carry(live, None)
+            .and_then(|()| self.carry_markers(oldest));
+        match carried {
+            Ok(()) => {}
+            Err(AppendError::Io(error)) => return Err(error),
+            // What was carried counts where it is now; the rest still counts where it was.
+            Err(AppendError::Full | AppendError::TooLarge) => return Ok(false),
+        }
+        self.log.sync()?;
+        self.log.release_oldest();
+        self.counts.reclaimed += 1;
+        Ok(true)
+    }
+
+    /// Frees the oldest segment although it holds what counts: its collections are gone, which their commit markers prove
+    /// on flash. So the ring always goes on. False: there is no segment but the head.
+    pub(super) fn last_resort(&mut self) -> bool {
+        let Some(oldest) = self.log.oldest().filter(|n| !self.log.is_head(*n)) else {
+            return false;
+        };
+        for live in self.live_in(oldest) {
+            match live.owner {
+                Owner::Item { id, .. } | Owner::Before { id, .. } => self.lose(id, Why::NoRoom),
+                Owner::Fill { fill, .. } => self.abort(fill),
+            }
+        }
+        for id in self.marked_in(oldest) {
+            self.lose(id, Why::NoRoom);
+        }
+        self.log.release_oldest();
+        self.counts.last_resorts += 1;
+        true
+    }
+
+    /// Collections whose description or commit marker lies in the segment.
+    fn marked_in(&self, segment: u16) -> Vec<u64> {
+        (self.collections.iter())
+            .filter(|(_, c)| {
+                c.described == Some(segment)
+                    || c.durable.as_ref().is_some_and(|d| d.segment == segment)
+            })
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// The records in the segment that somebody points at, in their order.
+    fn live_in(&mut self, segment: u16) -> Vec<Live> {
+        let mut live = Vec::new();
+        for (id, collection) in &self.collections {
+            let id = *id;
+            let items = collection.table.iter().map(|e| (e.at, e.key));
+            live.extend(
+                items
+                    .filter(|(at, _)| at.segment == segment)
+                    .map(|(at, key)| Live {
+                        at,
+                        owner: Owner::Item { id, key },
+                    }),
+            );
+            let before = collection.waiting.changes.iter();
+            live.extend(
+                before
+                    .filter_map(|(key, change)| Some((change.before?.at, *key)))
+                    .filter(|(at, _)| at.segment == segment)
+                    .map(|(at, key)| Live {
+                        at,
+                        owner: Owner::Before { id, key },
+                    }),
+            );
+        }
+        // A fill that borrows what its collection no longer has would bring it back.
+        let collections = &self.collections;
+        self.fills.retain(|_, fill| {
+            let from = fill.replaces().and_then(|id| collections.get(&id));
+            fill.placed().all(|e| e.at.segment != segment) || fill.is_lent_by(from)
+        });
+        for (number, fill) in &self.fills {
+            let here = fill.placed().filter(|e| e.at.segment == segment);
+            live.extend(here.map(|e| Live {
+                at: e.at,
+                owner: Owner::Fill {
+                    fill: *number,
+                    key: e.key,
+                    own: false,
+                },
+            }));
+        }
+        live.sort_by_key(|live| live.at);
+        live
+    }
+
+    /// Appends the records again, as those of `log_id` if it is given, and points their owners at them.
+    fn carry(&mut self, live: Vec<Live>, log_id: Option<u64>) -> Result<(), AppendError> {
+        let mut pack = Pack::default();
+        let mut moved: Vec<(At, Owner, u16)> = Vec::new();
+        let mut at = 0;
+        while at < live.len() {
+            let place = live[at].at.place();
+            let end = at
+                + live[at..]
+                    .iter()
+                    .take_while(|l| l.at.place() == place)
+                    .count();
+            let frame = &live[at..end];
+            at = end;
+            let Ok(raw) = self.log.read(place, u64::MAX) else {
+                frame.iter().for_each(|live| self.rot(live.owner));
+                continue;
+            };
+            let mut wanted = frame.iter().peekable();
+            for (number, record) in Records(&raw).enumerate() {
+                let Some(first) = wanted.peek() else {
+                    break;
+                };
+                if usize::from(first.at.record) != number {
+                    continue;
+                }
+                let Ok(Record::Put(put)) = record else {
+                    break;
+                };
+                let bytes = record::bytes_max(put.key.len(), put.value.len());
+                if pack.raw.len() + bytes > self.pack_bytes() && pack.records > 0 {
+                    self.place_carried(std::mem::take(&mut pack), std::mem::take(&mut moved))?;
+                }
+                while let Some(live) = wanted.next_if(|l| usize::from(l.at.record) == number) {
+                    moved.push((live.at, live.owner, pack.records));
+                }
+                pack.add(&Record::Put(record::Put {
+                    id: log_id.unwrap_or(put.id),
+                    ..put
+                }));
+            }
+            // The frame does not hold what the index says: that is a fault, and treated as rot.
+            wanted.for_each(|live| self.rot(live.owner));
+        }
+        match pack.records {
+            0 => Ok(()),
+            _ => self.place_carried(pack, moved),
+        }
+    }
+
+    fn place_carried(
+        &mut self,
+        pack: Pack,
+        moved: Vec<(At, Owner, u16)>,
+    ) -> Result<(), AppendError> {
+        // Not `self.append`: that would reclaim in the middle of a reclaim.
+        let place = self.log.append(&pack.raw, pack.records)?;
+        self.counts.carried += u64::from(pack.records);
+        for (from, owner, record) in moved {
+            let to = At {
+                segment: place.segment,
+                block: place.block,
+                record,
+            };
+            self.point(owner, from, to);
+        }
+        Ok(())
+    }
+
+    /// Points an owner at the new place, if it still points at the old one.
+    fn point(&mut self, owner: Owner, from: At, to: At) {
+        let at = match owner {
+            Owner::Fill { fill, key, own } => {
+                if let Some(fill) = self.fills.get_mut(&fill) {
+                    fill.point(key, from, to, own);
+                }
+                return;
+            }
+            Owner::Item { id, key } => (self.collections.get_mut(&id))
+                .and_then(|c| c.table.get_mut(key))
+                .map(|e| &mut e.at),
+            Owner::Before { id, key } => (self.collections.get_mut(&id))
+                .and_then(|c| c.waiting.changes.get_mut(&key))
+                .and_then(|c| c.before.as_mut())
+                .map(|e| &mut e.at),
+        };
+        if let Some(at) = at.filter(|at| **at == from) {
+            *at = to;
+        }
+    }
+
+    fn rot(&mut self, owner: Owner) {
+        match owner {
+            Owner::Item { id, .. } | Owner::Before { id, .. } => self.lose(id, Why::Rotten),
+            Owner::Fill { fill, .. } => self.abort(fill),
+        }
+    }
+
+    /// Descriptions and commit markers of the segment: as they are durable, not as they are now.
+    fn carry_markers(&mut self, segment: u16) -> Result<(), AppendError> {
+        let ids = self.marked_in(segment);
+        for some in ids.chunks(limits::RING_MARKERS_PER_FRAME) {
+            let mut pack = Pack::default();
+            for collection in some.iter().filter_map(|id| self.collections.get(id)) {
+                if collection.described == Some(segment) {
+                    pack.add(&describe(collection));
+                }
+                if let Some(durable) = &collection.durable
+                    && durable.segment == segment
+                {
+                    pack.add(&Record::Commit {
+                        id: collection.log_id,
+                        state: durable.state(),
+                    });
+                }
+            }
+            let place = self.log.append(&pack.raw, pack.records)?;
+            for id in some {
+                let Some(collection) = self.collections.get_mut(id) else {
+                    continue;
+                };
+                collection.described =
+                    (collection.described).map(|at| if at == segment { place.segment } else { at });
+                if let Some(durable) = &mut collection.durable
+                    && durable.segment == segment
+                {
+                    durable.segment = place.segment;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the items of a fill that lie with the collection which it replaces, as its own. Its entries point at them
+    /// then; those that are not there any more give the fill up.
+    pub(super) fn adopt(&mut self, fill: u64, log_id: u64) -> Result<(), AppendError> {
+        loop {
+            // Room is made before each piece: whoever carries cannot reclaim meanwhile.
+            self.tidy();
+            let mut some: Vec<Live> = (self.fills.get(&fill).into_iter())
+                .flat_map(|f| f.borrowed())
+                .map(|entry| Live {
+                    at: entry.at,
+                    owner: Owner::Fill {
+                        fill,
+                        key: entry.key,
+                        own: true,
+                    },
+                })
+                .collect();
+            if some.is_empty() {
+                return Ok(());
+            }
+            some.sort_by_key(|live| live.at);
+            some.truncate(limits::RING_ADOPT_RECORDS);
+            self.carry(some, Some(log_id))?;
+        }
+    }
+
+    /// Bytes of the segments that hold what counts: each segment's in proportion to its live records.
+    pub fn live_bytes(&self) -> u64 {
+        let mut raw: BTreeMap<u16, u64> = BTreeMap::new();
+        let mut add = |at: At, len: u64| {
+            *raw.entry(at.segment).or_default() += len + limits::RING_RECORD_BYTES;
+        };
+        for collection in self.collections.values() {
+            (collection.table.iter()).for_each(|e| add(e.at, e.len.into()));
+            let before = collection.waiting.changes.values().filter_map(|c| c.before);
+            before.for_each(|e| add(e.at, e.len.into()));
+        }
+        for fill in self.fills.values() {
+            fill.placed().for_each(|e| add(e.at, e.len.into()));
+        }
+        let segment_bytes = u64::from(self.log.segment_bytes());
+        let mut live = 0;
+        for (number, segment) in self.log.segments() {
+            let held = match self.log.is_head(number) {
+                true => u64::from(segment.blocks) * super::layout::BLOCK as u64,
+                false => segment_bytes,
+            };
+            let live_raw = raw.get(&number).copied().unwrap_or(0).min(segment.raw);
+            live += (held * live_raw).checked_div(segment.raw).unwrap_or(0);
+        }
+        let waiting = raw.get(&At::WAITING.segment).copied().unwrap_or(0);
+        live + waiting / 2
+    }
+
+    /// Live bytes above this make reclaim dear: half of the files (flash.md 3.5).
+    pub(super) fn high_water(&self) -> u64 {
+        u64::from(self.log.count()) * u64::from(self.log.segment_bytes()) / 2
+    }
+
+    /// Makes room for `more` bytes of `class` without touching `spare`.
+    pub(super) fn make_room(&mut self, class: Class, spare: Option<u64>, more: u64) -> bool {
+        while self.live_bytes() + more > self.high_water() {
+            if !self.evict(class, spare) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Gives up what is worth the least: a fill rather than a collection of its class.
+    fn shed(&mut self) -> bool {
+        let fill = (self.fills.iter())
+            .filter(|(_, fill)| fill.is_ahead())
+            .min_by_key(|(_, fill)| fill.class())
+            .map(|(number, fill)| (*number, fill.class()));
+        let lowest = self.collections.values().map(|c| c.class).min();
+        match fill {
+            Some((number, class)) if lowest.is_none_or(|lowest| class <= lowest) => {
+                self.abort(number);
+                true
+            }
+            _ => self.evict(Class::MAX, None),
+        }
+    }
+
+    pub(super) fn evict(&mut self, class: Class, spare: Option<u64>) -> bool {
+        let victim = (self.collections.iter())
+            .filter(|(id, c)| c.class <= class && Some(**id) != spare)
+            .min_by_key(|(_, c)| (c.class, c.used, std::cmp::Reverse(c.bytes)))
+            .map(|(id, _)| *id);
+        if let Some(id) = victim {
+            self.counts.evicted += 1;
+            self.lose(id, Why::NoRoom);
+        }
+        victim.is_some()
+    }
+}

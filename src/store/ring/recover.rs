@@ -1,0 +1,433 @@
+//! Every start is a recovery: scan, take what is whole, stop at the torn tail.
+
+use super::collection::{Collection, Durable, Why};
+use super::engine::{Engine, Moment, Settings};
+use super::index::{At, Entry, Table};
+use super::layout::{BLOCK, FORMAT, SUPER_BYTES, Super};
+use super::log::{Log, Place};
+use super::media::{Media, Name};
+use super::record::{Record, Records, Wear};
+use super::seal::Keys;
+use crate::limits;
+use crate::store::Class;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io;
+
+/// Why what was there was not taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anew {
+    /// Nothing was there.
+    First,
+    /// Neither copy of the super block could be read.
+    Unreadable,
+    /// It was written by another version.
+    Format(u16),
+    /// It was sealed with another key.
+    Key,
+    /// It was another node's.
+    Node,
+    /// Its segments are too large for the cap.
+    Cap,
+}
+
+impl fmt::Display for Anew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Anew::First => f.write_str("nothing was kept there before"),
+            Anew::Unreadable => f.write_str("what was kept there cannot be read"),
+            Anew::Format(format) => {
+                write!(
+                    f,
+                    "what was kept there has format {format}, this is {FORMAT}"
+                )
+            }
+            Anew::Key => f.write_str("what was kept there is sealed with another key"),
+            Anew::Node => f.write_str("what was kept there is another node's"),
+            Anew::Cap => f.write_str("what was kept there does not fit into the smaller cap"),
+        }
+    }
+}
+
+/// Why a ring cannot be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    Io(io::Error),
+    /// Only when it is opened to look on.
+    Anew(Anew),
+    /// Nothing can be derived from the key.
+    Key,
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        OpenError::Io(error)
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Io(error) => error.fmt(f),
+            OpenError::Anew(anew) => anew.fmt(f),
+            OpenError::Key => f.write_str("nothing can be derived from the key"),
+        }
+    }
+}
+
+/// A collection while its records are read.
+#[derive(Default)]
+struct Found {
+    items: HashMap<u64, Entry>,
+    label: Option<Label>,
+    marker: Option<Durable>,
+    /// Where its newest record stands, to tell which was written last.
+    order: u64,
+}
+
+/// A description.
+struct Label {
+    class: Class,
+    name: Box<[u8]>,
+    note: Box<[u8]>,
+    segment: u16,
+}
+
+/// Bytes of one segment of a ring with this cap.
+pub fn segment_bytes(bytes_max: u64) -> u32 {
+    let share = match bytes_max {
+        ..=limits::RING_SMALL_BYTES => bytes_max / 32,
+        _ => bytes_max / 64,
+    };
+    let (least, most) = match bytes_max {
+        ..=limits::RING_SMALL_BYTES => (32 << 10, 256 << 10),
+        _ => (256 << 10, 1 << 20),
+    };
+    let power = 1u64 << share.max(1).ilog2();
+    power.clamp(least, most) as u32
+}
+
+/// Segments of this size under this cap, beside the super block.
+fn segment_count(bytes_max: u64, segment_bytes: u32) -> u16 {
+    let count = bytes_max.saturating_sub(SUPER_BYTES) / u64::from(segment_bytes.max(1));
+    count.min(u64::from(limits::RING_SEGMENTS_MAX)) as u16
+}
+
+fn read_super<M: Media>(media: &M) -> Result<Super, OpenError> {
+    let mut block = vec![0; BLOCK];
+    let mut is_there = true;
+    for copy in 0..2 {
+        match media.read(Name::Super, copy * BLOCK as u64, &mut block) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => is_there = false,
+            // A sector may be lost: there is the other copy.
+            Err(_) => continue,
+        }
+        if let Some(read) = Super::read(&block).filter(|_| is_there) {
+            return Ok(read);
+        }
+    }
+    Err(OpenError::Anew(match is_there {
+        true => Anew::Unreadable,
+        false => Anew::First,
+    }))
+}
+
+/// The super block of a ring that this hub may read, and its keys.
+fn admit<M: Media>(media: &M, secret: &[u8], node: u64) -> Result<(Super, Keys), OpenError> {
+    let read = read_super(media)?;
+    if read.format != FORMAT {
+        return Err(OpenError::Anew(Anew::Format(read.format)));
+    }
+    let keys = Keys::new(secret, &read.uuid).map_err(|_| OpenError::Key)?;
+    let size = read.segment_bytes;
+    let is_sane = size.is_multiple_of(BLOCK as u32) && (32 << 10..=1 << 20).contains(&size);
+    match read.check == keys.check() {
+        false => Err(OpenError::Anew(Anew::Key)),
+        true if read.node != node => Err(OpenError::Anew(Anew::Node)),
+        true if !is_sane => Err(OpenError::Anew(Anew::Unreadable)),
+        true => Ok((read, keys)),
+    }
+}
+
+impl<M: Media> Engine<M> {
+    /// Opens the ring to write it; makes it where there is none that can be taken over, and says why.
+    pub fn open(
+        media: M,
+        secret: &[u8],
+        settings: Settings,
+        now: Moment,
+    ) -> Result<(Self, Option<Anew>), OpenError> {
+        let mut media = media;
+        let admitted = match admit(&media, secret, settings.node) {
+            Ok((read, _))
+                if segment_count(settings.bytes_max, read.segment_bytes)
+                    < limits::RING_SEGMENTS_MIN =>
+            {
+                Err(Anew::Cap)
+            }
+            Ok(admitted) => Ok(admitted),
+            Err(OpenError::Anew(anew)) => Err(anew),
+            Err(error) => return Err(error),
+        };
+        let (read, keys, anew) = match admitted {
+            Ok((read, keys)) => (read, keys, None),
+            Err(anew) => {
+                let (read, keys) = make(&mut media, secret, &settings)?;
+                (read, keys, Some(anew))
+            }
+        };
+        let count = segment_count(settings.bytes_max, read.segment_bytes);
+        let mut engine = Engine::recover(Log::new(media, keys, read.segment_bytes), settings, now)?;
+        engine.wear.starts += 1;
+        engine.log.resume()?;
+        engine.log.make_segments(count)?;
+        engine.resize(count)?;
+        Ok((engine, anew))
+    }
+
+    /// Opens a ring to look on: nothing is written.
+    pub fn look(media: M, secret: &[u8], node: u64) -> Result<Self, OpenError> {
+        let (read, keys) = admit(&media, secret, node)?;
+        let settings = Settings {
+            bytes_max: 0,
+            node,
+            flush: std::time::Duration::MAX,
+            daily: 0,
+        };
+        let log = Log::new(media, keys, read.segment_bytes);
+        Ok(Engine::recover(log, settings, Moment::default())?)
+    }
+
+    fn recover(log: Log<M>, settings: Settings, now: Moment) -> io::Result<Self> {
+        let mut engine = Engine::new(log, settings, now);
+        let mut found: BTreeMap<u64, Found> = BTreeMap::new();
+        let mut wear: Option<Wear> = None;
+        let mut log_id_max = 0;
+        let mut order = 0;
+        let keys = engine.log.keys().clone();
+        engine.log.replay(|place, raw| {
+            for (number, record) in Records(raw).enumerate() {
+                let Ok(record) = record else {
+                    break;
+                };
+                order += 1;
+                if let Record::Wear(read) = record {
+                    wear = Some(read);
+                } else {
+                    log_id_max =
+                        log_id_max.max(see(&mut found, &keys, place, number, &record, order));
+                }
+            }
+        })?;
+        if let Some(wear) = wear {
+            engine.wear = wear;
+            let daily = engine.settings.daily;
+            engine.budget = super::budget::Budget::new(daily, Some(wear.left), now.up);
+        }
+        engine.next_log_id = log_id_max + 1;
+        let mut whole: Vec<(u64, u64, Collection)> = (found.into_iter())
+            .filter_map(|(log_id, found)| {
+                let order = found.order;
+                Some((order, log_id, take_over(&keys, log_id, found)?))
+            })
+            .collect();
+        // What was written last was used last, as far as anybody knows.
+        whole.sort_by_key(|(order, ..)| *order);
+        for (_, log_id, collection) in whole {
+            engine.collections.insert(log_id, collection);
+            engine.touch(log_id);
+        }
+        while let Some(oldest) = engine.log.oldest().filter(|n| !engine.log.is_head(*n)) {
+            if !engine.holds_anything(oldest) {
+                engine.log.release_oldest();
+            } else {
+                break;
+            }
+        }
+        Ok(engine)
+    }
+
+    fn holds_anything(&self, segment: u16) -> bool {
+        self.collections.values().any(|c| {
+            c.described == Some(segment)
+                || c.durable.as_ref().is_some_and(|d| d.segment == segment)
+                || c.table.iter().any(|e| e.at.segment == segment)
+        })
+    }
+
+    /// Makes the ring as small as it shall be.
+    fn resize(&mut self, count: u16) -> io::Result<()> {
+        let bytes = u64::from(count) * u64::from(self.log.segment_bytes());
+        if self.log.count() > count {
+            while self.live_bytes() > bytes / 2 && self.evict(Class::MAX, None) {}
+            self.flush();
+        }
+        let mut turns = 2 * self.log.count();
+        while self.log.count() > count && self.off().is_none() {
+            if self.log.free() > limits::RING_FREE_SEGMENTS {
+                self.log.remove_free()?;
+                continue;
+            }
+            turns = turns.saturating_sub(1);
+            if (turns == 0 || !self.reclaim_oldest()?) && !self.last_resort() {
+                break;
+            }
+        }
+        self.tidy();
+        Ok(())
+    }
+}
+
+/// Takes a record in. Gives its log id.
+fn see(
+    found: &mut BTreeMap<u64, Found>,
+    keys: &Keys,
+    place: Place,
+    number: usize,
+    record: &Record<'_>,
+    order: u64,
+) -> u64 {
+    let at = At {
+        segment: place.segment,
+        block: place.block,
+        record: number as u16,
+    };
+    match *record {
+        Record::Put(put) => {
+            let key = keys.digest(&[put.key.as_bytes()]);
+            let entry = Entry {
+                key,
+                value: keys.digest(&[put.value]),
+                len: put.value.len() as u32,
+                tag: put.tag,
+                at,
+            };
+            found.entry(put.id).or_default().items.insert(key, entry);
+            put.id
+        }
+        Record::Delete { id, key } => {
+            found.entry(id).or_default().items.remove(&key);
+            id
+        }
+        Record::Describe {
+            id,
+            class,
+            name,
+            note,
+        } => {
+            found.entry(id).or_default().label = Some(Label {
+                class,
+                name: name.into(),
+                note: note.into(),
+                segment: at.segment,
+            });
+            id
+        }
+        Record::Commit { id, state } => {
+            let collection = found.entry(id).or_default();
+            collection.order = order;
+            collection.marker = Some(Durable {
+                count: state.count,
+                digest: state.digest,
+                refreshed: state.refreshed,
+                version: state.version.into(),
+                segment: at.segment,
+            });
+            id
+        }
+        Record::Drop { id } => {
+            found.remove(&id);
+            id
+        }
+        Record::Wear(_) => 0,
+    }
+}
+
+/// The collection, if all of it is there.
+fn take_over(keys: &Keys, log_id: u64, found: Found) -> Option<Collection> {
+    let label = found.label?;
+    let marker = found.marker?;
+    let mut collection = Collection::new(log_id, label.class, &label.name, &label.note);
+    collection.table = Table::new(found.items.into_values().collect());
+    if !collection.is_whole(keys, marker.count, marker.digest) {
+        return None;
+    }
+    collection.described = Some(label.segment);
+    collection.durable = Some(marker);
+    collection.revert().then_some(collection)
+}
+
+/// Makes an empty ring in place of what is there. The super block comes last: a cut before leaves none.
+fn make<M: Media>(
+    media: &mut M,
+    secret: &[u8],
+    settings: &Settings,
+) -> Result<(Super, Keys), OpenError> {
+    match media.remove(Name::Super) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    for (number, _) in media.segments()? {
+        media.remove(Name::Segment(number))?;
+    }
+    let mut uuid = [0; 16];
+    media.random(&mut uuid)?;
+    let keys = Keys::new(secret, &uuid).map_err(|_| OpenError::Key)?;
+    let made = Super {
+        format: FORMAT,
+        uuid,
+        segment_bytes: segment_bytes(settings.bytes_max),
+        node: settings.node,
+        check: keys.check(),
+    };
+    let mut log = Log::new(&mut *media, keys, made.segment_bytes);
+    log.make_segments(segment_count(settings.bytes_max, made.segment_bytes))?;
+    media.create(Name::Super, SUPER_BYTES)?;
+    let block = made.write();
+    for copy in 0..2 {
+        media.write(Name::Super, copy * BLOCK as u64, &block)?;
+        media.sync(Name::Super)?;
+    }
+    let keys = Keys::new(secret, &uuid).map_err(|_| OpenError::Key)?;
+    Ok((made, keys))
+}
+
+impl<M: Media> Engine<M> {
+    /// Reads all that counts. What cannot be read any more is gone afterwards.
+    pub fn verify(&mut self) -> Verified {
+        let mut verified = Verified::default();
+        let ids: Vec<u64> = self.collections.keys().copied().collect();
+        for id in ids {
+            let Some(mut reading) = self.snapshot(id) else {
+                continue;
+            };
+            let mut items = 0;
+            let whole = loop {
+                match self.read_some(&mut reading) {
+                    Ok(some) if some.is_empty() => break true,
+                    Ok(some) => items += some.len(),
+                    Err(_) => break false,
+                }
+            };
+            match whole {
+                true => verified.collections += 1,
+                false => {
+                    verified.broken += 1;
+                    self.lose(id, Why::Rotten);
+                }
+            }
+            verified.objects += items;
+        }
+        verified
+    }
+}
+
+/// What [`Engine::verify`] found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Verified {
+    pub collections: usize,
+    pub objects: usize,
+    /// Collections that could not be read.
+    pub broken: usize,
+}

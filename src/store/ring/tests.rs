@@ -1,0 +1,261 @@
+//! The ring on a flash in memory.
+
+use super::engine::{Engine, Moment, Settings};
+use super::fill::Label;
+use super::media::{Media, Name};
+use super::recover::Anew;
+use crate::store::Change;
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Files in memory, all of them durable at once.
+#[derive(Clone, Default)]
+pub struct Memory(Rc<RefCell<BTreeMap<Name, Vec<u8>>>>);
+
+impl Media for Memory {
+    fn segments(&self) -> io::Result<Vec<(u16, u64)>> {
+        let files = self.0.borrow();
+        let segments = files.iter().filter_map(|(name, bytes)| match name {
+            Name::Segment(number) => Some((*number, bytes.len() as u64)),
+            Name::Super => None,
+        });
+        Ok(segments.collect())
+    }
+
+    fn read(&self, name: Name, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let files = self.0.borrow();
+        let file = files.get(&name).ok_or(io::ErrorKind::NotFound)?;
+        let from = offset as usize;
+        let bytes = file
+            .get(from..from + buf.len())
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        buf.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn write(&mut self, name: Name, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut files = self.0.borrow_mut();
+        let file = files.get_mut(&name).ok_or(io::ErrorKind::NotFound)?;
+        let from = offset as usize;
+        file.get_mut(from..from + bytes.len())
+            .expect("within the file")
+            .copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync(&mut self, _: Name) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn create(&mut self, name: Name, bytes: u64) -> io::Result<()> {
+        self.0.borrow_mut().insert(name, vec![0; bytes as usize]);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: Name) -> io::Result<()> {
+        let gone = self.0.borrow_mut().remove(&name);
+        gone.map(drop).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn random(&mut self, out: &mut [u8]) -> io::Result<()> {
+        use ring::rand::SecureRandom;
+        ring::rand::SystemRandom::new()
+            .fill(out)
+            .map_err(|_| io::Error::other("random"))
+    }
+}
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+fn settings(bytes_max: u64) -> Settings {
+    Settings {
+        bytes_max,
+        node: 7,
+        flush: Duration::from_secs(2),
+        daily: 1 << 40,
+    }
+}
+
+fn at(secs: u64) -> Moment {
+    Moment {
+        up: Duration::from_secs(secs),
+        unix: 1_800_000_000 + secs,
+    }
+}
+
+fn open(media: &Memory, bytes_max: u64) -> (Engine<Memory>, Option<Anew>) {
+    Engine::open(media.clone(), SECRET, settings(bytes_max), at(0)).unwrap()
+}
+
+type Items = BTreeMap<String, Vec<u8>>;
+
+fn replace(engine: &mut Engine<Memory>, id: u64, version: &str, items: &Items) {
+    engine.begin(1, 1, Some(id));
+    for (key, value) in items {
+        engine
+            .put(1, key, Bytes::copy_from_slice(value), 0)
+            .unwrap();
+    }
+    let label = Label {
+        class: 1,
+        name: format!("name {id}").leak().as_bytes(),
+        note: b"note",
+        version,
+    };
+    engine.commit(1, id, &label).unwrap();
+}
+
+/// Version and items, as they are read.
+fn read(engine: &mut Engine<Memory>, id: u64) -> Option<(String, Items)> {
+    let mut snapshot = engine.snapshot(id)?;
+    let lens: usize = snapshot.lens().sum();
+    let mut items = Items::new();
+    loop {
+        let some = engine.read_some(&mut snapshot).ok()?;
+        if some.is_empty() {
+            break;
+        }
+        items.extend(some.into_iter().map(|i| (i.key.into(), i.value.to_vec())));
+    }
+    assert_eq!(lens, items.values().map(Vec::len).sum::<usize>());
+    for (key, value) in &items {
+        assert_eq!(engine.one(id, key), Ok(Some(Bytes::copy_from_slice(value))));
+    }
+    assert_eq!(engine.one(id, "not there"), Ok(None));
+    Some((snapshot.version.into(), items))
+}
+
+fn ids(engine: &Engine<Memory>) -> BTreeMap<Vec<u8>, u64> {
+    engine
+        .collections()
+        .map(|(id, c)| (c.name.to_vec(), id))
+        .collect()
+}
+
+fn many(n: usize, version: u32) -> Items {
+    let value = |i: usize| {
+        format!(
+            "{{\"n\":{i},\"v\":{version},\"pad\":\"{}\"}}",
+            "x".repeat(i * 37 % 900)
+        )
+    };
+    (0..n)
+        .map(|i| (format!("ns/{i:05}"), value(i).into_bytes()))
+        .collect()
+}
+
+#[test]
+fn what_was_flushed_is_there_after_a_start() {
+    let media = Memory::default();
+    let (mut engine, anew) = open(&media, 1 << 20);
+    assert_eq!(anew, Some(Anew::First));
+    let mut small = many(3, 1);
+    replace(&mut engine, 10, "5", &small);
+    assert_eq!(read(&mut engine, 10), Some(("5".to_owned(), small.clone())));
+    let big = many(500, 1);
+    replace(&mut engine, 11, "6", &big);
+    engine
+        .apply(
+            10,
+            &[
+                Change::Put {
+                    key: "ns/new",
+                    value: b"new",
+                    tag: 0,
+                },
+                Change::Delete("ns/00001"),
+            ],
+            "7",
+        )
+        .unwrap();
+    small.insert("ns/new".into(), b"new".to_vec());
+    small.remove("ns/00001");
+    let empty = Items::new();
+    replace(&mut engine, 12, "8", &empty);
+    assert_eq!(read(&mut engine, 10), Some(("7".to_owned(), small.clone())));
+    engine.flush();
+    assert_eq!(read(&mut engine, 10), Some(("7".to_owned(), small.clone())));
+    assert_eq!(read(&mut engine, 11), Some(("6".to_owned(), big.clone())));
+    assert_eq!(read(&mut engine, 12), Some(("8".to_owned(), empty.clone())));
+    assert!(engine.take_notices().is_empty());
+    drop(engine);
+    let (mut engine, anew) = open(&media, 1 << 20);
+    assert_eq!(anew, None);
+    let ids = ids(&engine);
+    assert_eq!(ids.len(), 3);
+    let id = |n: u32| ids[format!("name {n}").as_bytes()];
+    assert_eq!(read(&mut engine, id(10)), Some(("7".to_owned(), small)));
+    assert_eq!(read(&mut engine, id(11)), Some(("6".to_owned(), big)));
+    assert_eq!(read(&mut engine, id(12)), Some(("8".to_owned(), empty)));
+}
+
+#[test]
+fn a_ring_that_laps_keeps_what_is_cold() {
+    let media = Memory::default();
+    let (mut engine, _) = open(&media, 1 << 20);
+    let cold = many(100, 1);
+    replace(&mut engine, 1, "1", &cold);
+    let mut hot = many(40, 1);
+    replace(&mut engine, 2, "1", &hot);
+    engine.flush();
+    for step in 0..3000u64 {
+        engine.set_now(at(step * 3));
+        let key = format!("ns/{:05}", step * 7 % 40);
+        let value = format!("value {step} {}", "y".repeat((step % 700) as usize)).into_bytes();
+        let put = Change::Put {
+            key: &key,
+            value: &value,
+            tag: step as u32,
+        };
+        engine.apply(2, &[put], &step.to_string()).unwrap();
+        hot.insert(key, value);
+        engine.tick();
+    }
+    engine.flush();
+    assert!(engine.counts.reclaimed > 60, "{:?}", engine.counts);
+    assert_eq!((engine.counts.last_resorts, engine.counts.evicted), (0, 0));
+    drop(engine);
+    let (mut engine, _) = open(&media, 1 << 20);
+    let ids = ids(&engine);
+    assert_eq!(
+        read(&mut engine, ids[&b"name 1"[..]]),
+        Some(("1".to_owned(), cold))
+    );
+    assert_eq!(
+        read(&mut engine, ids[&b"name 2"[..]]),
+        Some(("2999".to_owned(), hot))
+    );
+}
+
+#[test]
+fn relisting_the_same_writes_next_to_nothing() {
+    let media = Memory::default();
+    let (mut engine, _) = open(&media, 8 << 20);
+    let mut items = many(2000, 1);
+    replace(&mut engine, 1, "1", &items);
+    engine.flush();
+    let before = engine.log().written.bytes();
+    replace(&mut engine, 1, "2", &items);
+    engine.flush();
+    assert_eq!(engine.log().written.bytes() - before, 4096);
+    items.insert("ns/00007".into(), b"changed".to_vec());
+    items.remove("ns/00008");
+    replace(&mut engine, 1, "3", &items);
+    engine.flush();
+    assert_eq!(engine.log().written.bytes() - before, 2 * 4096);
+    assert_eq!(read(&mut engine, 1), Some(("3".to_owned(), items.clone())));
+    // Half of it changed: written anew, with what stayed.
+    for (key, value) in many(1000, 2) {
+        items.insert(key, value);
+    }
+    replace(&mut engine, 1, "4", &items);
+    assert_eq!(read(&mut engine, 1), Some(("4".to_owned(), items.clone())));
+    drop(engine);
+    let (mut engine, _) = open(&media, 8 << 20);
+    let id = *ids(&engine).values().next().unwrap();
+    assert_eq!(read(&mut engine, id), Some(("4".to_owned(), items)));
+}
