@@ -361,6 +361,8 @@ pub const STORE_KEY_BYTES_MAX: usize = 1024;
 pub const STORE_NOTE_BYTES_MAX: usize = 1024;
 /// Bytes of a version: a `resourceVersion` is a number of at most 20 digits, of other servers a short word.
 pub const STORE_VERSION_BYTES_MAX: usize = 128;
+/// Bytes of values of a collection that is told in the order of its keys: it is held in memory for that.
+pub const STORE_SORTED_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of records in one frame: the largest object and what goes with it.
 pub const RING_FRAME_RAW_BYTES_MAX: usize = OBJECT_BYTES_MAX + 64 * 1024;
 /// Bytes of records that are written out of turn: more would be lost by a cut, less compresses badly (flash.md 3.1).
