@@ -135,6 +135,8 @@ pub struct Shown {
     pub bytes: usize,
     pub version: String,
     pub live: bool,
+    /// The store could not follow: it stays as it is until it is replaced.
+    pub behind: bool,
     pub age: Duration,
 }
 
@@ -170,6 +172,21 @@ impl Cache {
         self.agents = agents;
     }
 
+    /// Where answers are kept: `ring` or `ram`.
+    pub fn kind(&self) -> &'static str {
+        self.store.kind()
+    }
+
+    /// What only a store on flash has to tell.
+    pub fn flash(&self) -> Option<crate::store::ring::thread::Stats> {
+        self.store.flash()
+    }
+
+    /// Asks for everything to be written that a cut would lose. The future resolves when that is done.
+    pub fn flush(&mut self) -> impl Future<Output = ()> + use<> {
+        self.store.flush()
+    }
+
     pub fn totals(&self) -> Totals {
         self.store.totals()
     }
@@ -189,6 +206,7 @@ impl Cache {
                 bytes,
                 version: self.store.version(entry.id)?.to_owned(),
                 live: entry.live > 0,
+                behind: self.store.is_frozen(entry.id),
                 age: entry.age(now),
             })
         };

@@ -217,6 +217,11 @@ pub(crate) struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// As it stands in the document, escapes and all.
+    pub(crate) fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
     pub(crate) fn is(&self, word: &str) -> bool {
         match self.escaped {
             false => self.raw == word.as_bytes(),

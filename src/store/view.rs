@@ -1,6 +1,10 @@
 //! What readers get: one consistent version of a collection, or of one item of it.
 
 use super::ram;
+use super::ring::front::Reader;
+use super::ring::read::Snapshot;
+use super::ring::thread::OneRead;
+use crate::limits;
 use bytes::Bytes;
 use std::fmt;
 use std::rc::Rc;
@@ -15,6 +19,16 @@ pub struct One {
     pub value: Option<Bytes>,
 }
 
+impl One {
+    pub(super) fn of_ring(read: OneRead) -> One {
+        One {
+            version: read.version.into(),
+            note: read.note.into(),
+            value: read.value,
+        }
+    }
+}
+
 /// One consistent version of a collection. Changes that come later do not show in it.
 #[derive(Clone)]
 pub struct View {
@@ -27,6 +41,7 @@ pub struct View {
 #[derive(Clone)]
 enum Items {
     Ram(Rc<ram::Items>),
+    Ring(Rc<Snapshot>, Reader),
     /// All but the last can be read.
     #[cfg(test)]
     Torn(Rc<ram::Items>),
@@ -41,48 +56,67 @@ impl View {
         }
     }
 
+    pub(super) fn of_ring(snapshot: Snapshot, reader: Reader) -> View {
+        View {
+            version: Rc::from(&*snapshot.version),
+            note: Rc::from(&*snapshot.note),
+            items: Items::Ring(Rc::new(snapshot), reader),
+        }
+    }
+
     /// How many items there are.
     pub fn len(&self) -> usize {
-        self.in_ram().len()
+        match &self.items {
+            Items::Ram(items) => items.len(),
+            Items::Ring(snapshot, _) => snapshot.len(),
+            #[cfg(test)]
+            Items::Torn(items) => items.len(),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The bytes of each value, in no certain order, without reading any.
-    pub fn value_lens(&self) -> impl Iterator<Item = usize> + '_ {
-        self.in_ram().values().map(|value| value.len())
+    /// The sum of `f` over the bytes of each value, without reading any.
+    pub fn sum_of_lens(&self, f: impl Fn(usize) -> u64) -> u64 {
+        match &self.items {
+            Items::Ram(items) => items.values().map(|value| f(value.len())).sum(),
+            Items::Ring(snapshot, _) => snapshot.lens().map(f).sum(),
+            #[cfg(test)]
+            Items::Torn(items) => items.values().map(|value| f(value.len())).sum(),
+        }
     }
 
     /// Reads it from the beginning, in the store's own order.
     pub fn read(&self) -> Reading {
         match &self.items {
             Items::Ram(items) => Reading::Ram(ram::Reading::new(Rc::clone(items))),
+            Items::Ring(snapshot, reader) => {
+                Reading::Ring(OfRing::new(Snapshot::clone(snapshot), reader.clone()))
+            }
             #[cfg(test)]
             Items::Torn(items) => Reading::Torn(ram::Reading::new(Rc::clone(items))),
-        }
-    }
-
-    fn in_ram(&self) -> &Rc<ram::Items> {
-        match &self.items {
-            Items::Ram(items) => items,
-            #[cfg(test)]
-            Items::Torn(items) => items,
         }
     }
 
     /// The same, of which the last item is lost.
     #[cfg(test)]
     pub fn torn(self) -> View {
-        let items = Items::Torn(Rc::clone(self.in_ram()));
-        View { items, ..self }
+        match self.items {
+            Items::Ram(items) => View {
+                items: Items::Torn(items),
+                ..self
+            },
+            _ => self,
+        }
     }
 }
 
 /// A view while it is read. After an error it is to be dropped.
 pub enum Reading {
     Ram(ram::Reading),
+    Ring(OfRing),
     #[cfg(test)]
     Torn(ram::Reading),
 }
@@ -92,6 +126,7 @@ impl Reading {
     pub async fn next(&mut self) -> Result<Option<Vec<Item>>, Lost> {
         match self {
             Reading::Ram(reading) => Ok(reading.next_items()),
+            Reading::Ring(reading) => reading.next().await,
             #[cfg(test)]
             Reading::Torn(reading) => {
                 let mut items = reading.next_items().ok_or(Lost)?;
@@ -101,6 +136,59 @@ impl Reading {
                 Ok(Some(items))
             }
         }
+    }
+}
+
+/// A snapshot while it is read. A small one comes in the order of its keys, as an API server lists; a large one as it
+/// lies on flash, which is as it was listed, and what has changed since behind that.
+pub struct OfRing {
+    /// The rest of it; nothing once something was lost.
+    rest: Option<Box<Snapshot>>,
+    reader: Reader,
+    small: bool,
+}
+
+impl OfRing {
+    fn new(snapshot: Snapshot, reader: Reader) -> OfRing {
+        OfRing {
+            small: snapshot.lens().sum::<usize>() <= limits::STORE_SORTED_BYTES_MAX,
+            rest: Some(Box::new(snapshot)),
+            reader,
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<Item>>, Lost> {
+        let mut items = self.some().await?;
+        if self.small {
+            let mut all = Vec::new();
+            while !items.is_empty() {
+                // A frame holds others' items too, and would stay in memory as a whole.
+                items.iter_mut().for_each(Item::detach);
+                all.append(&mut items);
+                items = self.some().await?;
+            }
+            all.sort_by(|a, b| a.key.cmp(&b.key));
+            items = all;
+        }
+        Ok(Some(items).filter(|items| !items.is_empty()))
+    }
+
+    async fn some(&mut self) -> Result<Vec<Item>, Lost> {
+        let snapshot = self.rest.take().ok_or(Lost)?;
+        let (items, snapshot) = self.reader.read(*snapshot).await.ok_or(Lost)?;
+        self.rest = Some(Box::new(snapshot));
+        let items = items.into_iter().map(|item| Item {
+            key: item.key.into(),
+            value: item.value,
+        });
+        Ok(items.collect())
+    }
+}
+
+impl Item {
+    /// Takes its bytes out of what they were read with.
+    fn detach(&mut self) {
+        self.value = Bytes::copy_from_slice(&self.value);
     }
 }
 

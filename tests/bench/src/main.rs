@@ -1,8 +1,9 @@
 //! Measures the hub and checks its budgets. `tests/bench/run` builds both and calls this.
 //!
-//! `edge-hub-bench HUB BUDGETS [--quick] [--only GROUP] [--record WHEN ON]`
+//! `edge-hub-bench HUB BUDGETS [--quick] [--only GROUP] [--guest FOUND] [--record WHEN ON]`
 
 mod client;
+mod flash;
 mod memory;
 mod moments;
 mod process;
@@ -67,6 +68,12 @@ async fn measure(words: &[String]) -> bool {
     }
     if wanted("instructions") {
         work::instructions(&bench, &mut table).await;
+    }
+    if wanted("flash") {
+        flash::measure(&bench.dir, quick, &mut table);
+    }
+    if let Some(found) = after("--guest", 1) {
+        flash::guest(Path::new(&found), &mut table);
     }
     if !quick && wanted("moments") {
         moments::cuts(&bench, &mut table).await;

@@ -90,6 +90,12 @@ impl Table {
         self.found += 1;
     }
 
+    /// A number that could not be found: the run fails, for a check that is left out looks like one that passed.
+    pub fn fail(&mut self, name: &str, why: &str) {
+        println!("{name:<36} {:>12}  {why}", "FAILED");
+        self.over.push(format!("{name}: {why}"));
+    }
+
     /// Writes what was found into the file.
     pub fn record(&mut self, file: &Path, when: String, on: String) {
         (self.budgets.measured_when, self.budgets.measured_on) = (when, on);

@@ -1,11 +1,13 @@
 //! One JSON object: the scanner takes what serde_json takes and nothing else, and what is written is what came.
 #![no_main]
 
+use edge_hub::object::essence::essence;
 use edge_hub::object::{Encoding, Malformed, canonical, open_single, read_meta, write_single};
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 
 fuzz_target!(|data: &[u8]| {
+    essence(Encoding::Json, "", "pods", data);
     let ours = read_meta(Encoding::Json, data);
     let theirs = serde_json::from_slice::<IgnoredAny>(data);
     match (&ours, &theirs) {

@@ -1,11 +1,13 @@
 //! One protobuf object, enveloped and bare: what is written is opened again as the same.
 #![no_main]
 
+use edge_hub::object::essence::essence;
 use edge_hub::object::{Encoding, canonical, open_single, read_meta, write_single};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let enc = Encoding::Protobuf;
+    essence(enc, "", "pods", data);
     let _ = read_meta(enc, data);
     if let Ok((type_meta, bare)) = open_single(enc, data) {
         let stored = canonical(enc, &type_meta, bare);
