@@ -16,7 +16,11 @@ use std::time::Instant;
 use work::{Plan, Sum, World};
 
 /// Runs seeds on all processors until `enough`. A seed that fails is told.
-fn seeds(what: &str, enough: impl Fn(&Sum, u64) -> bool + Sync, run: impl Fn(u64) -> Sum + Sync) -> Sum {
+fn seeds(
+    what: &str,
+    enough: impl Fn(&Sum, u64) -> bool + Sync,
+    run: impl Fn(u64) -> Sum + Sync,
+) -> Sum {
     let only: Option<u64> = std::env::var("EDGE_HUB_TEST_SEED")
         .ok()
         .map(|seed| seed.parse().expect("EDGE_HUB_TEST_SEED is a number"));
@@ -50,7 +54,11 @@ fn seeds(what: &str, enough: impl Fn(&Sum, u64) -> bool + Sync, run: impl Fn(u64
     });
     assert!(!failed.into_inner(), "{what}: a seed failed, see above");
     let sum = sum.into_inner().unwrap();
-    println!("{what}: {} seeds, {sum:?}, {:.1?}", next.into_inner(), started.elapsed());
+    println!(
+        "{what}: {} seeds, {sum:?}, {:.1?}",
+        next.into_inner(),
+        started.elapsed()
+    );
     sum
 }
 

@@ -249,7 +249,8 @@ impl Ledger {
         let mut at = 0;
         while at < bytes.len() {
             let block = &bytes[at..];
-            let number = |from: usize| u32::from_le_bytes(block[from..from + 4].try_into().unwrap());
+            let number =
+                |from: usize| u32::from_le_bytes(block[from..from + 4].try_into().unwrap());
             let long = |from: usize| u64::from_le_bytes(block[from..from + 8].try_into().unwrap());
             if block.starts_with(b"EHO1") {
                 let salt = block[16..32].try_into().unwrap();
@@ -258,7 +259,10 @@ impl Ledger {
             } else if block.starts_with(b"EHF1") {
                 let (place, sealed, sequence) = (number(8), number(12) as usize, long(20));
                 let (opened, salt) = self.openings[&name];
-                assert_eq!(opened, sequence, "a frame of another segment than its opening's");
+                assert_eq!(
+                    opened, sequence,
+                    "a frame of another segment than its opening's"
+                );
                 // The tag stands for the bytes.
                 let tag = block[36 + sealed - 16..36 + sealed].to_vec();
                 let before = self.sealed.insert((sequence, salt, place), tag.clone());
@@ -420,14 +424,16 @@ impl Media for Disk {
     }
 
     fn remove(&mut self, name: Name) -> io::Result<()> {
-        self.call("remove", &[Fault::ReadOnly]).map_err(Fault::error)?;
+        self.call("remove", &[Fault::ReadOnly])
+            .map_err(Fault::error)?;
         let gone = self.0.flash.borrow_mut().files.remove(&name);
         self.point(|| self.flash());
         gone.map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
 
     fn random(&mut self, out: &mut [u8]) -> io::Result<()> {
-        self.call("random", &[Fault::Random]).map_err(Fault::error)?;
+        self.call("random", &[Fault::Random])
+            .map_err(Fault::error)?;
         self.0.random.borrow_mut().fill(out);
         Ok(())
     }
