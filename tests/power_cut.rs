@@ -25,7 +25,9 @@ fn seeds(
         .ok()
         .map(|seed| seed.parse().expect("EDGE_HUB_TEST_SEED is a number"));
     if let Some(seed) = only {
-        return run(seed);
+        let sum = run(seed);
+        println!("{what}: {sum:?}");
+        return sum;
     }
     let next = AtomicU64::new(0);
     let failed = AtomicBool::new(false);

@@ -16,14 +16,14 @@ use std::time::Duration;
 /// Keys and bytes of the values of each collection, and its class. The first is cold: hardly ever changed, to be carried
 /// on lap after lap.
 const NAMES: [(usize, usize, Class); 8] = [
-    (12, 400, 2),
-    (20, 300, 2),
-    (40, 900, 1),
-    (150, 400, 1),
+    (12, 200, 2),
+    (20, 80, 2),
+    (40, 120, 1),
+    (90, 300, 1),
     (3, 9_000, 0),
-    (10, 500, 0),
+    (10, 300, 0),
     (1, 30, 0),
-    (30, 60, 1),
+    (30, 40, 1),
 ];
 const COLD: usize = 0;
 const SECRETS: [&[u8]; 2] = [b"0123456789abcdef", b"another key, another ring"];
@@ -136,7 +136,7 @@ impl Cutter {
         if anew.is_some() {
             assert!(found.is_empty());
         }
-        if rng.one_in(3) {
+        if rng.one_in(4) {
             drop(engine);
             let before = given_up;
             if rng.one_in(2) {
@@ -162,7 +162,7 @@ impl Cutter {
             }
             model.check(&again, Check::Cut);
         }
-        if rng.one_in(8) {
+        if rng.one_in(16) {
             takes_writes(engine, &disk, &settings, key, rng);
         }
     }
@@ -179,7 +179,7 @@ fn takes_writes(
     let id = 1 << 40;
     let mut items = Items::new();
     engine.begin(1, Class::MAX, None);
-    for number in 0..rng.between(1, 60) {
+    for number in 0..rng.between(1, 40) {
         let (key, value) = (format!("n{number}"), value(rng, 500));
         engine.put(1, &key, value.clone(), 0).expect("room");
         items.insert(key, value);
@@ -354,8 +354,8 @@ impl World {
             640..720 => self.relist(),
             720..860 => self.fill_step(),
             860..880 => self.drop_one(),
-            880..910 => self.big(),
-            910..960 => self.compare(),
+            880..892 => self.big(),
+            892..960 => self.compare(),
             _ if !self.plan.has_ends => {}
             960..980 => self.end(true),
             980..990 => self.end(false),
@@ -516,14 +516,14 @@ impl World {
     fn big(&mut self) {
         let name = 4;
         let key = format!("ns/{:05}", self.rng.below(NAMES[name].0));
-        let value = match self.rng.below(4) {
-            0 => Bytes::from(vec![b'z'; self.rng.between(100_000, 900_000)]),
-            1 => {
+        let value = match self.rng.below(16) {
+            0 => Bytes::from(vec![b'z'; self.rng.between(50_000, 100_000)]),
+            1..4 => {
                 let mut value = vec![0; self.rng.between(24_000, 24_700)];
                 self.rng.fill(&mut value);
                 value.into()
             }
-            2 => {
+            4..7 => {
                 let mut value = vec![0; self.rng.between(24_000, 50_000)];
                 self.rng.fill(&mut value);
                 value.into()

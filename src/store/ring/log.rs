@@ -131,9 +131,8 @@ impl<M: Media> Log<M> {
             }
             twice
         });
-        let mut bytes = Vec::new();
+        let mut bytes = vec![0; self.segment_bytes as usize];
         for (sequence, number) in found {
-            bytes.resize(self.segment_bytes as usize, 0);
             if self
                 .media
                 .read(Name::Segment(number), 0, &mut bytes)
@@ -414,16 +413,18 @@ impl<M: Media> Log<M> {
         let keys = (self.keys.frames(segment.sequence, salt)).map_err(|_| Lost)?;
         let name = Name::Segment(place.segment);
         let offset = u64::from(place.block) * BLOCK as u64;
-        let mut bytes = vec![0; BLOCK];
+        let mut first = [0; BLOCK];
         self.media
-            .read(name, offset, &mut bytes)
+            .read(name, offset, &mut first)
             .map_err(|_| Lost)?;
-        let header = Header::read(&keys, place.block, segment.sequence, &bytes).ok_or(Lost)?;
+        let header = Header::read(&keys, place.block, segment.sequence, &first).ok_or(Lost)?;
         if usize::from(place.block) + header.blocks() > usize::from(segment.blocks) {
             return Err(Lost);
         }
-        bytes.resize(header.blocks() * BLOCK, 0);
-        if let Some(rest) = bytes.get_mut(BLOCK..).filter(|rest| !rest.is_empty()) {
+        let mut bytes = vec![0; header.blocks() * BLOCK];
+        let (head, rest) = bytes.split_at_mut_checked(BLOCK).ok_or(Lost)?;
+        head.copy_from_slice(&first);
+        if !rest.is_empty() {
             (self.media.read(name, offset + BLOCK as u64, rest)).map_err(|_| Lost)?;
         }
         let mut raw = Vec::new();
@@ -540,14 +541,18 @@ fn open_frame(
     if len > limits::RING_FRAME_RAW_BYTES_MAX {
         return Err(Lost);
     }
-    raw.clear();
     match header.lz4 {
         true => {
-            raw.resize(len, 0);
+            // All of it is written over.
+            match raw.len() < len {
+                true => *raw = vec![0; len],
+                false => raw.truncate(len),
+            }
             let bytes = lz4_flex::block::decompress_into(opened, raw).map_err(|_| Lost)?;
             (bytes == len).then_some(()).ok_or(Lost)
         }
         false => {
+            raw.clear();
             raw.extend_from_slice(opened);
             (raw.len() == len).then_some(()).ok_or(Lost)
         }
