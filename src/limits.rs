@@ -379,8 +379,9 @@ pub const RING_VERSION_FACTOR: u32 = 300;
 pub const RING_BUDGET_RETRY: Duration = Duration::from_secs(60);
 /// With less than this left of the day's bytes nothing is written: a frame and what reclaim may add to it.
 pub const RING_BUDGET_LEAST_BYTES: u64 = 64 * 1024;
-/// Segments that are kept free: one to go on in, one for what reclaim carries.
-pub const RING_FREE_SEGMENTS: usize = 2;
+/// Segments that are kept free: one to go on in, and two for what reclaim carries, where an object that nearly fills one
+/// stands between smaller ones.
+pub const RING_FREE_SEGMENTS: usize = 3;
 /// Fewer segments leave nothing to live in beside the head and the free ones.
 pub const RING_SEGMENTS_MIN: u16 = 8;
 /// Files of a ring of the largest cap with the smallest segments of a default ring.

@@ -9,6 +9,7 @@ mod rng;
 #[path = "power_cut/work.rs"]
 mod work;
 
+use flash::Fault;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -86,4 +87,102 @@ fn a_cut_at_any_call_leaves_what_was_told() {
         },
     );
     assert!(sum.reclaimed > 0);
+}
+
+#[test]
+fn rot_leaves_fewer_answers_and_never_a_wrong_one() {
+    let plan = Plan {
+        steps: 25,
+        cuts_one_in: 0,
+        has_ends: false,
+        is_healthy: true,
+    };
+    let enough = match std::env::var_os("EDGE_HUB_TEST_LONG") {
+        Some(_) => 20_000,
+        None => 1_000,
+    };
+    seeds(
+        "rot",
+        |sum, _| sum.cuts >= enough,
+        |seed| {
+            let mut world = World::new(seed, plan.clone());
+            for _ in 0..20 {
+                world.run();
+                world.rot();
+            }
+            world.sum
+        },
+    );
+}
+
+#[test]
+fn a_fault_at_any_call_stops_the_writing_and_loses_nothing() {
+    let plan = Plan {
+        steps: 150,
+        cuts_one_in: 0,
+        has_ends: false,
+        is_healthy: false,
+    };
+    seeds(
+        "faults",
+        |_, seed| seed >= Fault::ALL.len() as u64,
+        |seed| {
+            let fault = Fault::ALL[seed as usize];
+            let mut sum = Sum::default();
+            for n in 0.. {
+                let mut world = World::new(3, plan.clone());
+                if !world.fail(fault, n) {
+                    break;
+                }
+                sum.add(&world.sum);
+            }
+            sum
+        },
+    );
+}
+
+#[test]
+fn a_fault_while_it_starts_loses_nothing() {
+    let plan = Plan {
+        steps: 400,
+        cuts_one_in: 0,
+        has_ends: false,
+        is_healthy: true,
+    };
+    seeds(
+        "faults at the start",
+        |_, seed| seed >= 12,
+        |seed| {
+            let mut world = World::new(seed, plan.clone());
+            world.run();
+            for fault in Fault::ALL {
+                let came = (0..).take_while(|n| world.fail_start(fault, *n)).count();
+                world.sum.cuts += came as u64;
+            }
+            world.sum
+        },
+    );
+}
+
+#[test]
+fn the_ring_answers_like_a_map() {
+    let plan = Plan {
+        steps: 1500,
+        cuts_one_in: 0,
+        has_ends: false,
+        is_healthy: true,
+    };
+    let sum = seeds(
+        "without cuts",
+        |_, seed| seed >= 40,
+        |seed| {
+            let mut world = World::new(seed, plan.clone());
+            world.run();
+            world.sum
+        },
+    );
+    assert!(
+        sum.reclaimed > 0 && sum.evicted > 0 && sum.frozen > 0,
+        "{sum:?}"
+    );
 }

@@ -25,6 +25,8 @@ pub struct History {
     pub acked: usize,
     pub id: Option<u64>,
     pub is_frozen: bool,
+    /// Told, and refused because the flash failed: they may have got there all the same.
+    pub refused: Vec<State>,
 }
 
 impl History {
@@ -34,6 +36,7 @@ impl History {
             acked: 0,
             id,
             is_frozen: false,
+            refused: Vec::new(),
         }
     }
 
@@ -83,6 +86,9 @@ impl Model {
             match found.get(&name) {
                 Some(state) => {
                     let Some(at) = history.at(&state.version) else {
+                        if history.refused.contains(state) {
+                            continue;
+                        }
                         panic!("name {name} is at {}, which was never told", state.version);
                     };
                     let told = history.states[at].as_ref().unwrap();

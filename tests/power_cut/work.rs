@@ -1,13 +1,13 @@
 //! Work for a ring that laps it, and a cut at every call of it.
 
-use crate::flash::{Disk, Flash};
-use crate::model::{Check, Items, Model, State, contents, ids, name_of};
+use crate::flash::{Disk, Fault, Flash};
+use crate::model::{Check, Contents, Items, Model, State, contents, ids, name_of};
 use crate::rng::Rng;
 use bytes::Bytes;
 use edge_hub::store::ring::collection::Why;
 use edge_hub::store::ring::engine::{Engine, Moment, Notice, Settings};
 use edge_hub::store::ring::fill::Label;
-use edge_hub::store::ring::recover::Anew;
+use edge_hub::store::ring::recover::{Anew, OpenError};
 use edge_hub::store::{Change, Class};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -53,6 +53,8 @@ pub struct World {
     next_version: u64,
     /// Evictions and last resorts that are accounted for.
     gone: u64,
+    /// Reads fail: what is kept may seem lost.
+    may_lose: bool,
     pub sum: Sum,
 }
 
@@ -213,8 +215,14 @@ fn takes_writes(
     assert!(found[&1000].items == items.into(), "what came after a cut");
 }
 
+/// Without what is told only here.
+fn without_extra(engine: &mut Engine<Disk>) -> Contents {
+    let mut found = contents(engine);
+    found.remove(&1000);
+    found
+}
+
 fn gone(engine: &mut Engine<Disk>) -> usize {
-    assert_eq!(engine.off(), None);
     engine.take_notices().len()
 }
 
@@ -282,6 +290,7 @@ impl World {
             next_id: 1 << 32,
             next_version: 1,
             gone: 0,
+            may_lose: false,
             sum: Sum::default(),
         };
         world.start();
@@ -294,7 +303,7 @@ impl World {
         }
         self.compare();
         self.count();
-        self.sum.cuts = self.cutter.cuts.get();
+        self.sum.cuts += self.cutter.cuts.get();
     }
 
     fn engine(&mut self) -> &mut Engine<Disk> {
@@ -396,11 +405,14 @@ impl World {
                         history.is_frozen = false;
                     }
                 }
-                Notice::Frozen { id, version, .. } => {
+                Notice::Frozen { id, version, why } => {
                     self.sum.frozen += 1;
                     let history = model.by_id(id).expect("one that is there");
                     let at = history.at(&version).expect("a version that was told");
-                    history.states.truncate(at + 1);
+                    let refused = history.states.drain(at + 1..).flatten();
+                    if why == Why::Off {
+                        history.refused.extend(refused);
+                    }
                     history.is_frozen = true;
                     assert!(at >= history.acked, "frozen at what was replaced durably");
                 }
@@ -453,7 +465,12 @@ impl World {
 
     /// It was refused.
     fn untell(&mut self, name: usize) {
-        self.model.borrow_mut().names[name].states.pop();
+        let is_off = self.engine().off().is_some();
+        let history = &mut self.model.borrow_mut().names[name];
+        let refused = history.states.pop().flatten();
+        if is_off {
+            history.refused.extend(refused);
+        }
     }
 
     fn apply(&mut self, name: usize, changes: Vec<(String, Option<Bytes>)>) {
@@ -632,8 +649,15 @@ impl World {
                 history.is_frozen = false;
             }
             Err(why) => {
-                assert_ne!(why, Why::Off);
-                self.untell(name);
+                assert!(why != Why::Off || !self.plan.is_healthy);
+                if self.engine().collection(id).is_some() {
+                    return self.untell(name);
+                }
+                // It may have been there for a moment, before it had to make room.
+                let history = &mut self.model.borrow_mut().names[name];
+                history.states.push(None);
+                history.id = None;
+                history.is_frozen = false;
             }
         }
     }
@@ -695,8 +719,137 @@ impl World {
         let model = self.model.borrow();
         for (name, history) in model.names.iter().enumerate() {
             let told = history.now();
-            assert!(found.get(&name) == told, "name {name} is not what was told");
+            let is_lost = self.may_lose && !found.contains_key(&name);
+            assert!(
+                is_lost || found.get(&name) == told,
+                "name {name} is not what was told"
+            );
         }
+    }
+
+    /// Starts on what rot left, and lets what is read rot while the ring is open: fewer answers, never a wrong one.
+    pub fn rot(&mut self) {
+        let mut rng = self.rng.split();
+        let (settings, key) = self.cutter.settings.borrow().clone();
+        self.sum.cuts += 1;
+        let mut flash = self.disk.flash();
+        if rng.one_in(2) {
+            flash.rot(&mut rng);
+        }
+        let disk = Disk::new(flash, &mut rng);
+        let (mut engine, _) = open(&disk, &settings, key);
+        self.model
+            .borrow()
+            .check(&contents(&mut engine), Check::Rot);
+        for lap in 0..3 {
+            disk.change(|flash| flash.rot(&mut rng));
+            self.model
+                .borrow()
+                .check(&without_extra(&mut engine), Check::Rot);
+            // Reclaim goes over it too.
+            for version in 0..rng.below(60) {
+                let id = (1 << 40) + lap;
+                let label = Label {
+                    class: 1,
+                    name: b"name 1000",
+                    note: b"",
+                    version: &version.to_string(),
+                };
+                engine.begin(1, 1, Some(id));
+                for number in 0..8 {
+                    let _ = engine.put(1, &format!("n{number}"), value(&mut rng, 400), 0);
+                }
+                let _ = engine.commit(1, id, &label);
+                engine.flush();
+            }
+            engine.take_notices();
+            assert_eq!(engine.off(), None);
+            if rng.one_in(2) {
+                drop(engine);
+                engine = open(&disk, &settings, key).0;
+            } else {
+                engine.drop_collection((1 << 40) + lap);
+            }
+            self.model
+                .borrow()
+                .check(&without_extra(&mut engine), Check::Rot);
+        }
+    }
+
+    /// Fails, and goes on with what is durable; a start with a healthy flash finds it.
+    /// False: so many calls did not come.
+    pub fn fail(&mut self, fault: Fault, n: usize) -> bool {
+        self.disk.fail(fault, n);
+        self.may_lose = fault == Fault::Read;
+        for _ in 0..self.plan.steps {
+            self.step();
+        }
+        let failed = self.disk.failed();
+        self.sum.cuts += u64::from(failed > 0);
+        // What cannot be read is lost, and the writing goes on.
+        let off = self.engine().off().is_some();
+        assert_eq!(off, failed > 0 && fault != Fault::Read, "{fault:?} at {n}");
+        self.compare();
+        self.disk.heal();
+        self.engine = None;
+        let (settings, key) = self.cutter.settings.borrow().clone();
+        let mut rng = self.rng.split();
+        let flash = self.disk.flash();
+        for with_power in [false, true] {
+            let mut flash = flash.clone();
+            if with_power {
+                flash.cut(&mut rng);
+            }
+            let disk = Disk::new(flash, &mut rng);
+            let (mut engine, anew) = open(&disk, &settings, key);
+            assert_eq!(anew, None);
+            let given_up = gone(&mut engine);
+            let found = contents(&mut engine);
+            let absent = self.model.borrow().check(&found, Check::Cut);
+            assert!(absent.len() <= given_up, "missing: {absent:?}");
+            takes_writes(engine, &disk, &settings, key, &mut rng);
+        }
+        failed > 0
+    }
+
+    /// Fails while it starts, also with a smaller cap. True: the fault came.
+    pub fn fail_start(&mut self, fault: Fault, n: usize) -> bool {
+        let mut rng = Rng::new(n as u64);
+        let (healthy, key) = self.cutter.settings.borrow().clone();
+        let mut settings = healthy.clone();
+        settings.bytes_max = *rng.pick(&[healthy.bytes_max, 8 * 33_000 + 8192]);
+        let disk = Disk::new(self.disk.flash(), &mut rng);
+        disk.fail(fault, n);
+        let opened = Engine::open(
+            disk.clone(),
+            SECRETS[key],
+            settings.clone(),
+            Moment::default(),
+        );
+        let failed = disk.failed() > 0;
+        match opened {
+            Ok((mut engine, anew)) => {
+                assert_eq!(anew, None);
+                self.model
+                    .borrow()
+                    .check(&contents(&mut engine), Check::Rot);
+            }
+            Err(OpenError::Io(_)) => assert!(failed),
+            Err(error) => panic!("{fault:?} at {n}: {error}"),
+        }
+        disk.heal();
+        disk.change(|flash| flash.cut(&mut rng));
+        let how = match fault {
+            // Taken for rot.
+            Fault::Read => Check::Rot,
+            _ => Check::Cut,
+        };
+        let (mut engine, _) = open(&disk, &settings, key);
+        let given_up = gone(&mut engine);
+        let absent = self.model.borrow().check(&contents(&mut engine), how);
+        let shrinks = settings.bytes_max < healthy.bytes_max;
+        assert!(absent.len() <= given_up || shrinks, "missing: {absent:?}");
+        failed
     }
 
     /// The process ends, with the power or without, and another goes on.

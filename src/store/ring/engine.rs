@@ -371,6 +371,7 @@ impl<M: Media> Engine<M> {
                 if !self.write_pack(std::mem::take(&mut pack)) {
                     return;
                 }
+                self.tidy();
                 self.pack_collection(id, &mut pack);
             }
         }

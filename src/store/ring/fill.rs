@@ -247,7 +247,9 @@ impl<M: Media> Engine<M> {
                 return Ok(());
             }
             let place = self.append_or_fail(&pack)?;
-            let filling = self.fills.get_mut(&fill).ok_or(Why::NoRoom)?;
+            let Some(filling) = self.fills.get_mut(&fill) else {
+                return Err(Why::NoRoom);
+            };
             for (key, record) in keys {
                 let Some(item) = filling.items.get_mut(&key) else {
                     continue;
@@ -260,6 +262,8 @@ impl<M: Media> Engine<M> {
                     record,
                 };
             }
+            // The next may need a segment of its own.
+            self.tidy();
         }
     }
 
