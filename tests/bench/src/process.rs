@@ -129,6 +129,8 @@ impl Served {
 
 /// Settings of the hub that differ between measurements.
 pub struct HubSetup {
+    /// `ring` or `ram`.
+    pub store: &'static str,
     pub cache_bytes_max: u64,
     pub log: &'static str,
     /// Runs it under these words.
@@ -141,6 +143,7 @@ pub struct HubSetup {
 impl Default for HubSetup {
     fn default() -> HubSetup {
         HubSetup {
+            store: "ring",
             cache_bytes_max: 8 << 20,
             log: "warn",
             within: Vec::new(),
@@ -182,9 +185,9 @@ impl Bench {
             "admin_listen": admin.to_string(),
             "own_addresses": [],
             "state_dir": self.dir.join("state"),
-            "store": "ram",
-            "cache_dir": self.dir.join("cache"),
-            "run_dir": self.dir.join("run"),
+            "store": setup.store,
+            "cache_dir": self.dir.join(format!("cache-{}", address.port())),
+            "run_dir": self.dir.join(format!("run-{}", address.port())),
             "cache_max_bytes": setup.cache_bytes_max,
             "cache_agents": [],
             "log": setup.log,
