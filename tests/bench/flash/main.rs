@@ -6,59 +6,80 @@
 
 mod files;
 mod objects;
+mod ring;
 
+use files::Files;
 use objects::{COUNT, Objects};
+use ring::Ring;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// What was handed to the kernel.
-#[derive(Clone, Copy, Default)]
-pub struct Written {
-    pub bytes: u64,
-    pub syncs: u64,
-}
-
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match run(&words) {
-        Ok(written) => {
-            println!("bytes {}\nsyncs {}", written.bytes, written.syncs);
+    let before = given_bytes();
+    let done = run(&words);
+    let after = given_bytes();
+    match (done, before, after) {
+        (Ok(syncs), Ok(before), Ok(after)) => {
+            println!("bytes {}\nsyncs {syncs}", after - before);
             ExitCode::SUCCESS
         }
-        Err(e) => {
+        (Err(e), ..) | (_, Err(e), _) | (_, _, Err(e)) => {
             eprintln!("flash: {}: {e}", words.join(" "));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(words: &[&str]) -> io::Result<Written> {
+/// Does it, and says how often it synced.
+fn run(words: &[&str]) -> io::Result<u64> {
+    let mut objects = Objects::new();
     match *words {
-        ["fill", "files", dir] => fill_files(Path::new(dir)),
-        ["update", "files", dir, updates, _] => update_files(Path::new(dir), number(updates)?),
+        ["fill", "files", dir] => {
+            let mut files = Files::open(Path::new(dir))?;
+            (0..COUNT).try_for_each(|at| files.put(&objects, at))?;
+            Ok(files.syncs)
+        }
+        ["fill", "ring", dir] => {
+            let mut ring = Ring::open(Path::new(dir))?;
+            ring.fill(&objects)?;
+            Ok(ring.syncs())
+        }
+        ["update", "files", dir, updates, _] => {
+            let mut files = Files::open(Path::new(dir))?;
+            for _ in 0..number(updates)? {
+                let at = objects.update();
+                files.put(&objects, at)?;
+            }
+            Ok(files.syncs)
+        }
+        ["update", "ring", dir, updates, per_flush] => {
+            let mut ring = Ring::open(Path::new(dir))?;
+            let per_flush = number(per_flush)?.max(1);
+            for done in 1..=number(updates)? {
+                let at = objects.update();
+                ring.put(&objects, at)?;
+                if done.is_multiple_of(per_flush) {
+                    ring.flush()?;
+                }
+            }
+            ring.flush()?;
+            Ok(ring.syncs())
+        }
         _ => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 
-fn fill_files(dir: &Path) -> io::Result<Written> {
-    let (mut files, objects) = (files::Files::open(dir)?, Objects::new());
-    (0..COUNT).try_for_each(|at| files.put(&objects, at))?;
-    Ok(files.written())
+fn number(word: &str) -> io::Result<u64> {
+    word.parse().map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
-/// There is no gathering here: each update is a file.
-fn update_files(dir: &Path, updates: usize) -> io::Result<Written> {
-    let (mut files, mut objects) = (files::Files::open(dir)?, Objects::new());
-    for _ in 0..updates {
-        let at = objects.update();
-        files.put(&objects, at)?;
-    }
-    Ok(files.written())
-}
-
-fn number(word: &str) -> io::Result<usize> {
-    word.parse()
-        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+/// Bytes that this process gave to write, pwrite and their like so far.
+fn given_bytes() -> io::Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/io")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("wchar:"));
+    let bytes = line.and_then(|bytes| bytes.trim().parse().ok());
+    bytes.ok_or_else(|| io::Error::other("/proc/self/io has no wchar"))
 }

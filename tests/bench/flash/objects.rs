@@ -125,12 +125,12 @@ fn object(n: usize, random: &mut Random) -> Object {
         text = text.replace(mark, value);
     }
     // Each occurrence its own.
-    let fillings: [(&str, &dyn Fn(&mut Random) -> String); 5] = [
-        ("$UID", &Random::uid),
-        ("$HEX", &|random: &mut Random| random.hex(64)),
-        ("$IP", &address),
-        ("$CRT", &|random: &mut Random| random.base64(1000)),
-        ("$KEY", &|random: &mut Random| random.base64(558)),
+    let fillings: [(&str, Make); 5] = [
+        ("$UID", Random::uid),
+        ("$HEX", |random| random.hex(64)),
+        ("$IP", address),
+        ("$CRT", |random| random.base64(1000)),
+        ("$KEY", |random| random.base64(558)),
     ];
     for (mark, fill) in fillings {
         while let Some(at) = text.find(mark) {
@@ -145,6 +145,8 @@ fn object(n: usize, random: &mut Random) -> Object {
         changed_secs: START_SECS - random.below(86_400),
     }
 }
+
+type Make = fn(&mut Random) -> String;
 
 fn address(random: &mut Random) -> String {
     format!("10.42.{}.{}", random.below(8), random.below(250))
