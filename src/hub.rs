@@ -1,5 +1,7 @@
 //! Starts every long task and knows everyone.
 
+pub mod store;
+
 use crate::access::{Known, Rule};
 use crate::admin;
 use crate::cache::{Cache, cluster_ip};
@@ -13,8 +15,6 @@ use crate::limits;
 use crate::request::agent::Agents;
 use crate::server::accept::{self, Serve};
 use crate::server::connection;
-use crate::store::Store;
-use crate::store::ram::Ram;
 use crate::sys::address::AddressGuard;
 use crate::sys::clock::{self, Clock};
 use crate::sys::rlimit;
@@ -45,6 +45,8 @@ pub struct Shared {
     path: PathBuf,
     hub_ca: RefCell<HubCa>,
     cluster_ips: RefCell<Vec<IpAddr>>,
+    /// Heard when the cache on flash is open, if it was not at the start.
+    cache_opens: RefCell<Option<store::WhenOpened>>,
     clock: Arc<Clock>,
     rules: RefCell<Rc<[Rule]>>,
     server_config: RefCell<Arc<ServerConfig>>,
@@ -58,12 +60,16 @@ pub struct Shared {
 struct Troubles {
     /// Of the hub's own CA, which is opened once.
     hub_ca: Vec<String>,
+    /// Of the place where answers are kept, which is opened once.
+    cache: Vec<String>,
     /// The file that SIGHUP did not take: with it no hub starts.
     file: Vec<String>,
     /// What could not be loaded when it was last tried.
     not_loaded: Option<String>,
     /// Of what was loaded.
     papers: Vec<String>,
+    /// Of showing what is kept.
+    view: Vec<String>,
 }
 
 /// Runs the hub until it is told to end. `path` is where SIGHUP finds the configuration again.
@@ -91,15 +97,17 @@ pub fn run(path: PathBuf, config: Config) -> Result<(), Failure> {
 
 async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     let mut addresses = own_addresses(&config)?;
-    let shared = prepare(path, config)?;
+    let shared = prepare(path, config).await?;
     let mut signals = Signals::new()?;
     let mut tasks = JoinSet::new();
     open(&shared, &mut tasks)?;
     tasks.spawn_local(Rc::clone(&shared.upstream).run());
     tasks.spawn_local(Rc::clone(&shared).look_for_cluster_ips());
+    tasks.spawn_local(admin::view::keep(Rc::clone(&shared)));
+    tasks.spawn_local(Rc::clone(&shared).keep_what_was_told());
     let config = shared.config.borrow().clone();
     log::info!(
-        "edge-hub {} node={} servers={} store=ram/{}B agents={:?}",
+        "edge-hub {} node={} servers={} store={}/{}B agents={:?}",
         env!("CARGO_PKG_VERSION"),
         config.node_name,
         config
@@ -108,6 +116,7 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join(","),
+        shared.cache.borrow().kind(),
         config.cache_bytes_max,
         config.cache_agents
     );
@@ -126,6 +135,10 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
         }
     }
     drain(&shared, &mut tasks).await;
+    let flushed = shared.cache.borrow_mut().flush();
+    if timeout(limits::FLUSH_WAIT, flushed).await.is_err() {
+        log::warn!("cache: the flash takes too long: what changed last is not kept");
+    }
     addresses
         .release()
         .iter()
@@ -164,13 +177,13 @@ fn own_addresses(config: &Config) -> Result<AddressGuard, Failure> {
     Ok(guard)
 }
 
-fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
+async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
     let clock = Clock::new();
     let (mut hub_ca, told) =
         hub_ca::open(&config.state_dir, &config.node_name).map_err(|e| failed(&e))?;
     let papers = Papers::load(&config, &mut hub_ca, &[], &clock, None).map_err(|e| failed(&e))?;
-    let troubles = Troubles {
+    let mut troubles = Troubles {
         hub_ca: told.iter().map(ToString::to_string).collect(),
         papers: papers.warnings.clone(),
         ..Troubles::default()
@@ -179,14 +192,21 @@ fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     at_start.for_each(|trouble| log::warn!("{trouble}"));
     let server_config = papers.server_config(&clock).map_err(|e| failed(&e))?;
     let tls = papers.upstream_tls(&clock).map_err(|e| failed(&e))?;
-    let store = Store::Ram(Ram::new(config.cache_bytes_max));
-    let cache = Cache::new(store, agents(&config), &random_bytes()?);
+    let begun = store::begin(&config, &clock).await;
+    let mut cache = Cache::new(begun.store, agents(&config), &random_bytes()?);
+    if let Some(opened) = &begun.opened {
+        store::tell(&config, opened);
+        cache.take_over(opened, clock.now());
+    }
+    begun.troubles.iter().for_each(|t| log::warn!("{t}"));
+    troubles.cache = begun.troubles;
     let mut known = Known::default();
     cache.identities().for_each(|who| known.accept(who));
     Ok(Rc::new(Shared {
         upstream: Upstream::new(settings(&config, tls)),
         cache: Rc::new(RefCell::new(cache)),
         known: RefCell::new(known),
+        cache_opens: RefCell::new(begun.later),
         started: Instant::now(),
         connections: Arc::new(Semaphore::new(config.connections_max)),
         troubles: RefCell::new(troubles),
@@ -404,6 +424,44 @@ impl Shared {
         log::info!("reload: the new configuration and certificates are in force");
     }
 
+    /// What a power cut must not take: written when the link goes, for that is when it is needed (flash.md 3.6).
+    async fn keep_what_was_told(self: Rc<Self>) {
+        let opening = async {
+            let Some(when_opened) = self.cache_opens.borrow_mut().take() else {
+                return;
+            };
+            let config = self.config.borrow().clone();
+            match when_opened.await {
+                Ok(Ok(opened)) => {
+                    store::tell(&config, &opened);
+                    let now = self.clock.now();
+                    self.cache.borrow_mut().take_over(&opened, now);
+                    let cache = self.cache.borrow();
+                    let mut known = self.known.borrow_mut();
+                    cache.identities().for_each(|who| known.accept(who));
+                }
+                Ok(Err(error)) => {
+                    let trouble = store::not_opened(&config, &error);
+                    log::warn!("{trouble}");
+                    self.troubles.borrow_mut().cache.push(trouble);
+                    self.cache
+                        .borrow_mut()
+                        .keep_in_memory(config.cache_bytes_max);
+                }
+                Err(_) => {}
+            }
+        };
+        let flushing = async {
+            loop {
+                self.upstream.link().became_down().await;
+                let flushed = self.cache.borrow_mut().flush();
+                flushed.await;
+                self.upstream.link().became_up().await;
+            }
+        };
+        tokio::join!(opening, flushing);
+    }
+
     /// Files that were renewed without a word, as the kubelet does.
     fn look_at_papers(&self) {
         let config = self.config.borrow().clone();
@@ -423,8 +481,21 @@ impl Shared {
         let not_loaded = troubles.not_loaded.iter();
         let not_loaded =
             not_loaded.map(|line| format!("the certificates loaded before stay in use: {line}"));
-        let others = troubles.hub_ca.iter().chain(&troubles.papers).cloned();
-        file.chain(not_loaded).chain(others).collect()
+        let others = troubles.hub_ca.iter().chain(&troubles.papers);
+        let others = others.chain(&troubles.cache).chain(&troubles.view).cloned();
+        let off = self.cache.borrow().flash().and_then(|flash| flash.off);
+        let off = off.map(|why| {
+            format!("cache: nothing is kept any more until the next start, what was kept is still told: {why}")
+        });
+        file.chain(not_loaded).chain(off).chain(others).collect()
+    }
+
+    /// What is wrong with showing what is kept; told once in the log, and in `status` until it is over.
+    pub fn tell_of_view(&self, told: Vec<String>) {
+        let before = std::mem::take(&mut self.troubles.borrow_mut().view);
+        let new = told.iter().filter(|line| !before.contains(line));
+        new.for_each(|line| log::warn!("{line}"));
+        self.troubles.borrow_mut().view = told;
     }
 
     fn take_papers(&self, config: &Config) -> Result<(), String> {

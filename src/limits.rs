@@ -150,6 +150,20 @@ pub const CACHE_BYTES_MIN: u64 = 1 << 20;
 pub const CACHE_BYTES_MAX: u64 = 1 << 30;
 /// Bytes that kept answers take unless told otherwise: two thousand objects of 2 KB, twice.
 pub const CACHE_BYTES_DEFAULT: u64 = 8 << 20;
+/// Seconds that a change may wait before it is written: less would be a write for nearly every change.
+pub const FLUSH_SECS_MIN: u64 = 1;
+/// More than an hour lost in a power cut is more than anybody means.
+pub const FLUSH_SECS_MAX: u64 = 3_600;
+/// Unless told otherwise: a deleted pod that a power cut brings back is the one harm, and rare within 2 s.
+pub const FLUSH_SECS_DEFAULT: u64 = 2;
+/// A change of a status alone may wait this many times as long (flash.md 3.6: 2 s and 30 s): it comes again by itself.
+pub const STATUS_FLUSH_FACTOR: u32 = 15;
+/// Bytes written to flash in a day: less would not hold one list of a node's pods and what the file system adds.
+pub const DAILY_WRITE_BYTES_MIN: u64 = 1 << 20;
+/// More than any flash of such a device takes: as good as no bound.
+pub const DAILY_WRITE_BYTES_MAX: u64 = 1 << 40;
+/// Unless told otherwise: with what a file system adds, 128 MiB of 3000 cycles last for 20 years (flash.md 3.9).
+pub const DAILY_WRITE_BYTES_DEFAULT: u64 = 32 << 20;
 /// Client connections at once: fewer would shut out a node's own components.
 pub const CONNECTIONS_MIN: u64 = 8;
 /// The most that can be asked for; each costs a task and TLS buffers.
@@ -239,6 +253,13 @@ pub const COMMON_NAME_CHARS_MAX: usize = 64;
 /// resumed handshake saves the certificates' 4 KB and a signature on a metered link; 256, as is usual, cost 47 KiB.
 pub const TLS_CLIENT_SESSIONS_MAX: usize = 8;
 
+/// Bytes of a configured key to the cache: under 128 bits is none.
+pub const SEAL_KEY_BYTES_MIN: usize = 16;
+/// The other end of the same: what a TPM or a keystore gives out is far smaller.
+pub const SEAL_KEY_BYTES_MAX: usize = 4096;
+/// Bytes of the key that the hub makes: as many as the ciphers take.
+pub const SEAL_KEY_BYTES: usize = 32;
+
 // ---- health
 
 /// Changes of the link that are logged in one window: a rolling restart of three servers is nine of them.
@@ -296,8 +317,31 @@ pub const UPSTREAM_KEEPALIVE_INTERVAL_SECS: u32 = 5;
 /// Milliseconds that sent bytes may stay unacknowledged (TCP_USER_TIMEOUT): the backstop behind PING.
 pub const UPSTREAM_USER_TIMEOUT_MILLIS: u32 = 15_000;
 
+// ---- admin
+
+/// Agents of which is shown what is kept: a node has a dozen, the dearest come first.
+pub const AGENTS_SHOWN_MAX: usize = 64;
+/// Bytes of all lines that show it, in RAM: some 2000 collections, which is as many as there are.
+pub const INDEX_BYTES_MAX: usize = 256 * 1024;
+/// Characters of one word in such a line. Namespaces have up to 63; a longer selector is cut.
+pub const INDEX_WORD_CHARS_MAX: usize = 128;
+/// Characters to which a column is filled up: one long selector shall not push all others out of sight.
+pub const INDEX_COLUMN_CHARS_MAX: usize = 40;
+/// How often it is looked whether there is something else to show (flash.md 3.12).
+pub const INDEX_EVERY: Duration = Duration::from_secs(10);
+/// Folders looked at for what an earlier hub has left: more than it can have left.
+pub const RUN_ENTRIES_MAX: usize = 4 * AGENTS_SHOWN_MAX;
+/// Links in `cache_dir`. They stay for ever, and each is a write to flash.
+pub const LINKS_MAX: usize = 64;
+/// Of them, those of agents that `*` alone let in: whoever invents names gets no more.
+pub const LINKS_WILD_MAX: usize = LINKS_MAX / 2;
+/// When links that could not be made are tried again.
+pub const LINK_RETRY_EVERY: Duration = Duration::from_secs(60);
+
 // ---- hub
 
+/// How long the end waits for the flash. More than an SD card's longest pause; less than what supervisors grant.
+pub const FLUSH_WAIT: Duration = Duration::from_secs(5);
 /// Descriptors beside two for each client (its socket and perhaps an upgraded one): listeners, servers, files.
 pub const DESCRIPTORS_SPARE: u32 = 256;
 /// Threads that resolve names, alive for a second after.
@@ -348,3 +392,16 @@ pub const RING_RECORD_BYTES: u64 = 48;
 pub const RING_MARKERS_PER_FRAME: usize = 2;
 /// Items adopted between two looks at the room that is left.
 pub const RING_ADOPT_RECORDS: usize = 256;
+/// Bytes of values that may wait for the store's thread: a list that comes faster than the flash takes it. Over it the
+/// list is not kept, the client does not wait (design.md rule 4).
+pub const RING_QUEUE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of a list's items that go to the thread together: fewer wake-ups.
+pub const RING_BATCH_BYTES: usize = 16 * 1024;
+/// Stack of the store's thread: frames lie on the heap.
+pub const RING_STACK_BYTES: usize = 256 * 1024;
+/// With nothing to do the thread wakes this often.
+pub const RING_IDLE: Duration = Duration::from_secs(3600);
+/// A busy thread tells its state this often, an idle one at once.
+pub const RING_PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// How long the start waits for the ring: one read of the largest default ring on slow NAND, and making it at first.
+pub const RING_OPEN_WAIT: Duration = Duration::from_secs(10);

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use edge_hub::certs::pem::encode as pem;
 use edge_hub::config::{
     AgentRule, Config, ConfigError, File, FileIdentity, IDENTITY_KEYS, KEYS, Key, Mode, Problem,
-    Reload, Rim, changed, keep_until_restart, known,
+    Reload, Rim, StoreKind, changed, keep_until_restart, known,
 };
 use edge_hub::error::EXITS;
 use edge_hub::limits::{CONFIG_BYTES_MAX, CONFIG_PROBLEMS_MAX};
@@ -65,7 +65,13 @@ fn the_least_configuration_has_the_defaults() {
             "169.254.2.1:10268".parse().unwrap()
         ]
     );
+    assert_eq!(config.store, StoreKind::Ring);
+    assert_eq!(config.cache_dir, Path::new("/etc/kubernetes/cache"));
     assert_eq!(config.cache_bytes_max, 8 << 20);
+    assert_eq!(config.flush.as_secs(), 2);
+    assert_eq!(config.daily_write_bytes, 32 << 20);
+    assert_eq!(config.seal_key_file, None);
+    assert_eq!(config.run_dir, Path::new("/run/edge-hub"));
     assert_eq!(config.drain.as_secs(), 20);
 }
 
@@ -74,6 +80,8 @@ fn values_that_are_allowed() {
     let config = good(&with(
         r#""cache_max_bytes": "1GiB", "own_addresses": null, "client_cert": "node.pem", "client_key": "node.pem",
            "cache_agents": ["*", "-Noisy"], "listen": ["[fd00::2:1]:10268"], "drain_secs": 0, "node_name": "a.b-c",
+           "store": "ram", "cache_dir": "cache", "flush_secs": 3600, "daily_write_bytes": "1TiB", "run_dir": "/run/x",
+           "seal_key_file": "/missing/is/looked/for/later",
            "client_ca_file": "ca.crt", "identities": [{"cn": "x", "cert": "c", "key": "k"}, {"cn": "x", "o": "y", "cert": "c", "key": "k"}]"#,
     ));
     assert_eq!(config.cache_bytes_max, 1 << 30);
@@ -88,6 +96,11 @@ fn values_that_are_allowed() {
         [AgentRule::All, AgentRule::Not("noisy".to_owned())]
     );
     assert_eq!(config.identities.len(), 2);
+    assert_eq!(config.store, StoreKind::Ram);
+    assert_eq!(config.cache_dir, Path::new("/etc/edge-hub/cache"));
+    assert_eq!(config.flush.as_secs(), 3600);
+    assert_eq!(config.daily_write_bytes, 1 << 40);
+    assert!(config.seal_key_file.is_some());
 }
 
 #[test]
@@ -149,10 +162,68 @@ fn each_mistake_has_its_place_and_its_way_out() {
             &["did you mean \"round-robin\"?", "\"priority\" or"],
         ),
         (
-            r#""store": "ring""#,
+            r#""store": "rang""#,
             "store",
             Some((2, 1)),
-            &["\"ring\" is not known", "allowed: \"ram\""],
+            &[
+                "\"rang\" is not known",
+                "allowed: \"ring\" or \"ram\"",
+                "did you mean \"ring\"?",
+            ],
+        ),
+        (
+            r#""cache_dir": """#,
+            "cache_dir",
+            Some((2, 1)),
+            &["no path"],
+        ),
+        (
+            r#""cache_dir": "/run/edge-hub/cache""#,
+            "cache_dir",
+            Some((2, 1)),
+            &["one lies within the other", "beside each other"],
+        ),
+        (
+            r#""run_dir": "/etc/kubernetes/cache""#,
+            "run_dir",
+            Some((2, 1)),
+            &["one lies within the other"],
+        ),
+        (
+            r#""cache_dir": "/data", "run_dir": "/data/run""#,
+            "run_dir",
+            Some((2, 23)),
+            &["one lies within the other"],
+        ),
+        (
+            r#""flush_secs": 0"#,
+            "flush_secs",
+            Some((2, 1)),
+            &["0 is out of range", "from 1 to 3600"],
+        ),
+        (
+            r#""flush_secs": 3601"#,
+            "flush_secs",
+            Some((2, 1)),
+            &["out of range"],
+        ),
+        (
+            r#""daily_write_bytes": 1048575"#,
+            "daily_write_bytes",
+            Some((2, 1)),
+            &["1 MiB to 1 TiB"],
+        ),
+        (
+            r#""daily_write_bytes": "1025GiB""#,
+            "daily_write_bytes",
+            Some((2, 1)),
+            &["out of range"],
+        ),
+        (
+            r#""seal_key_file": """#,
+            "seal_key_file",
+            Some((2, 1)),
+            &["no path"],
         ),
         (
             r#""cache_max_bytes": 1048575"#,
@@ -588,31 +659,52 @@ fn a_folder_is_no_certificate() {
 
 #[test]
 fn a_reload_tells_what_it_cannot_do() {
-    let old = good(&with(r#""log": "info""#));
+    let old = good(&with(r#""store": "ram""#));
     assert!(changed(&old, &old.clone()).is_empty());
     for (rest, want) in [
         (r#""log": "debug""#, &[][..]),
         (r#""cache_agents": ["a"], "drain_secs": 1"#, &[]),
-        (
-            r#""store": "ram", "listen": ["127.0.0.1:1"], "log": "warn""#,
-            &["listen"],
-        ),
+        (r#""listen": ["127.0.0.1:1"], "log": "warn""#, &["listen"]),
         (
             r#""cache_max_bytes": "1MiB", "node_name": "b""#,
             &["node_name"],
         ),
     ] {
-        let file = good(&with(rest));
+        let file = good(&with(&format!(r#""store": "ram", {rest}"#)));
         let mut new = file.clone();
         assert_eq!(keep_until_restart(&old, &mut new), want, "{rest}");
         // What is not told is taken over, what is told is as it was.
         let taken: Vec<&str> = changed(&old, &new).iter().map(|key| key.name).collect();
         let all = changed(&old, &file);
-        let rest_of = |key: &&&Key| key.reload == Reload::Live;
+        let rest_of = |key: &&&Key| key.reload != Reload::Restart;
         let live: Vec<&str> = all.iter().filter(rest_of).map(|key| key.name).collect();
         assert_eq!(taken, live, "{rest}");
     }
-    let new = good(&with(r#""client_cert": "/a", "client_key": "/b""#));
+    // The ring's files are made once, so there the cap waits for a restart, and for the restart alone.
+    let ring = good(&with(r#""store": "ring""#));
+    for (old, new, want) in [
+        (
+            &ring,
+            r#""store": "ring", "cache_max_bytes": "1MiB""#,
+            &["cache_max_bytes"][..],
+        ),
+        (
+            &ring,
+            r#""store": "ram", "cache_max_bytes": "1MiB""#,
+            &["store", "cache_max_bytes"],
+        ),
+        (
+            &old,
+            r#""store": "ring", "cache_max_bytes": "1MiB""#,
+            &["store"],
+        ),
+    ] {
+        let mut new = good(&with(new));
+        assert_eq!(keep_until_restart(old, &mut new), want);
+    }
+    let new = good(&with(
+        r#""store": "ram", "client_cert": "/a", "client_key": "/b""#,
+    ));
     assert_eq!(
         changed(&old, &new)
             .iter()
@@ -638,9 +730,8 @@ fn a_change_of_each_key_is_seen() {
                 .unwrap()
                 .to_string()
         }
-        "ca_file" | "client_ca_file" | "state_dir" | "node_name" => {
-            format!("\"{name}\": \"other\"")
-        }
+        "ca_file" | "client_ca_file" | "state_dir" | "node_name" | "cache_dir" | "run_dir"
+        | "seal_key_file" => format!("\"{name}\": \"other\""),
         "client_cert" | "client_key" => r#""client_cert": "c", "client_key": "k""#.to_owned(),
         "serving_cert" | "serving_key" => r#""serving_cert": "c", "serving_key": "k""#.to_owned(),
         "identities" => {
@@ -649,12 +740,12 @@ fn a_change_of_each_key_is_seen() {
         }
         "extra_sans" | "cache_agents" => format!("\"{name}\": [\"other\"]"),
         "log" => r#""log": "warn""#.to_owned(),
-        "cache_max_bytes" => r#""cache_max_bytes": "1MiB""#.to_owned(),
+        "store" => r#""store": "ram""#.to_owned(),
+        "cache_max_bytes" | "daily_write_bytes" => format!("\"{name}\": \"1MiB\""),
         _ => format!("\"{name}\": 1900"),
     };
     let old = good("{\"servers\": [\"https://a:6443\"]}");
-    // `store` has one value only.
-    for key in KEYS.iter().filter(|key| key.name != "store") {
+    for key in KEYS {
         let text = match key.name {
             "servers" => format!("{{{}}}", other(key.name)),
             name => with(&other(name)),
@@ -737,15 +828,11 @@ fn the_readme_has_the_tables_of_the_code() {
             } else {
                 format!("`{}`", key.default)
             };
-            let reload = match key.reload {
-                Reload::Live => "SIGHUP",
-                Reload::Restart => "restart",
-            };
             vec![
                 format!("`{}`", key.name),
                 key.kind.allowed(),
                 default,
-                reload.to_owned(),
+                key.reload.told().to_owned(),
                 key.text.to_owned(),
             ]
         })
@@ -1080,7 +1167,8 @@ fn check(dir: &Dir, server: &str, ca: &Authority, rest: &str) -> (Option<i32>, S
     let (listen, admin) = free_ports();
     dir.write("ca.crt", ca.pem.as_bytes());
     let text = format!(
-        r#"{{"servers": ["{server}"], "node_name": "gw-1", "ca_file": "ca.crt", "own_addresses": [], "state_dir": "state/x",
+        r#"{{"servers": ["{server}"], "node_name": "gw-1", "ca_file": "ca.crt", "own_addresses": [],
+            "state_dir": "state/x", "cache_dir": "state/cache", "run_dir": "state/run",
             "listen": ["127.0.0.1:{listen}"], "admin_listen": "127.0.0.1:{admin}"{rest}}}"#
     );
     let config = dir.write("c.json", text.as_bytes());
@@ -1241,6 +1329,200 @@ fn check_tells_what_is_wrong_with_files_and_ports() {
 }
 
 #[test]
+fn check_tells_what_is_wrong_with_the_cache() {
+    use std::os::unix::fs::chown;
+    let dir = Dir::new("cache");
+    let ca = authority("our ca");
+    dir.write("key", &[7; 32]);
+    dir.write("short", &[7; 15]);
+    dir.write("open", &[7; 32]);
+    fs::set_permissions(dir.0.join("open"), fs::Permissions::from_mode(0o644)).unwrap();
+    dir.write("file", b"");
+    for name in ["torn", "good", "wide/_internal/ring", "others/_internal"] {
+        fs::create_dir_all(dir.0.join(name)).unwrap();
+    }
+    dir.write("torn/cache.key", b"");
+    dir.write("good/cache.key", &[7; 32]);
+    let mode = |name: &str, bits| {
+        fs::set_permissions(dir.0.join(name), fs::Permissions::from_mode(bits)).unwrap();
+    };
+    mode("wide", 0o777);
+    mode("wide/_internal", 0o750);
+    chown(dir.0.join("others/_internal"), Some(4711), None)
+        .expect("this test needs root, to give a folder away");
+    let memory = format!("/dev/shm/edge-hub-test-{}", std::process::id());
+    // The keys that replace the usual ones, and what is said.
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+    let table: &[Case<'_>] = &[
+        (
+            &[],
+            &[
+                "ok    cache_dir: ",
+                "cache can be made",
+                "ok    cache_dir: there is room for the 8388608 bytes",
+                "ok    seal_key_file: the hub makes a key in ",
+                "ok    run_dir: ",
+                "is not in memory, so flash is written",
+            ],
+        ),
+        (
+            &[("run_dir", &memory), ("state_dir", "good")],
+            &[
+                "ok    run_dir: /dev/shm/",
+                "ok    seal_key_file: the key to the cache is good",
+            ],
+        ),
+        (
+            &[("cache_dir", &memory)],
+            &["is in memory, and a restart of the machine forgets"],
+        ),
+        (
+            &[("cache_dir", "file")],
+            &["/file is a file and no folder, so answers are kept in memory"],
+        ),
+        (
+            &[("cache_dir", "file/below"), ("run_dir", "file/run")],
+            &[
+                "/file is a file and no folder, so answers are kept in memory",
+                "warn  run_dir: ",
+            ],
+        ),
+        (
+            &[("cache_dir", "file"), ("store", "ram")],
+            &["so nothing there leads to what is kept"],
+        ),
+        (
+            // Nobody can write there, root neither.
+            &[("cache_dir", "/proc/edge-hub")],
+            &["warn  cache_dir: nothing can be written in /proc"],
+        ),
+        (
+            &[("cache_dir", "wide")],
+            &[
+                "warn  cache_dir: the mode 0777 of ",
+                "chmod 0755 ",
+                "warn  cache_dir: the mode 0750 of ",
+                "chmod 0700 ",
+            ],
+        ),
+        (
+            &[("cache_dir", "others")],
+            &["belongs to user 4711", "chown 0 "],
+        ),
+        (
+            &[("run_dir", "wide")],
+            &["warn  run_dir: the mode 0777 of ", "chmod 0755 "],
+        ),
+        (
+            &[("seal_key_file", "key")],
+            &["ok    seal_key_file: the key to the cache is good"],
+        ),
+        (
+            &[("seal_key_file", "none")],
+            &["warn  seal_key_file: cannot read ", "kept in memory"],
+        ),
+        (
+            &[("seal_key_file", "short")],
+            &["warn  seal_key_file: ", "has 15 bytes"],
+        ),
+        (
+            &[("seal_key_file", "open")],
+            &["warn  seal_key_file: ", "chmod 0600"],
+        ),
+        (
+            &[("state_dir", "torn")],
+            &["warn  seal_key_file: a power cut has torn"],
+        ),
+        (
+            &[("cache_dir", "."), ("seal_key_file", "key")],
+            &["the key lies below cache_dir"],
+        ),
+    ];
+    for (keys, parts) in table {
+        let (listen, admin) = free_ports();
+        let mut config = serde_json::json!({
+            "servers": ["https://127.0.0.1:1"], "node_name": "a", "ca_file": "ca.crt", "own_addresses": [],
+            "listen": [format!("127.0.0.1:{listen}")], "admin_listen": format!("127.0.0.1:{admin}"),
+            "state_dir": "state", "cache_dir": "cache", "run_dir": "run",
+        });
+        dir.write("ca.crt", ca.pem.as_bytes());
+        for (key, value) in *keys {
+            config[key] = (*value).into();
+        }
+        // One of the two lies within the other unless both move.
+        if config["cache_dir"] == "." {
+            config["run_dir"] = memory.clone().into();
+        }
+        let config = dir.write("c.json", config.to_string().as_bytes());
+        let output = hub(&["check", "--config", config.to_str().unwrap()])
+            .output()
+            .unwrap();
+        let text = told(&output);
+        for part in *parts {
+            assert!(text.contains(part), "{part} in {keys:?}\n{text}");
+        }
+        assert!(!text.contains("FAIL  cache_dir") && !text.contains("FAIL  seal_key_file"));
+    }
+    for name in ["cache", "run", "state", "torn/cache.key.broken"] {
+        assert!(!dir.0.join(name).exists(), "check leaves nothing behind");
+    }
+    assert!(!Path::new(&memory).exists());
+}
+
+/// A small file system of its own, gone with this value, also when the test fails.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn mount(&self, options: &str) {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "none"]);
+        let done = mount.arg(&self.0).status().unwrap();
+        assert!(done.success(), "this test needs root, to mount");
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn check_tells_when_the_cache_has_no_room() {
+    let dir = Dir::new("room");
+    dir.write("ca.crt", authority("our ca").pem.as_bytes());
+    let text = r#"{"servers": ["https://127.0.0.1:9"], "node_name": "a", "ca_file": "ca.crt", "own_addresses": [],
+        "listen": ["127.0.0.1:1"], "admin_listen": "127.0.0.1:2", "state_dir": "state",
+        "cache_dir": "small/cache", "run_dir": "run"}"#;
+    let config = dir.write("c.json", text.as_bytes());
+    let look = |parts: &[&str]| {
+        let output = hub(&["check", "--config", config.to_str().unwrap()])
+            .output()
+            .unwrap();
+        let text = told(&output);
+        for part in parts {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    };
+    let small = Mounted(dir.0.join("small"));
+    fs::create_dir_all(&small.0).unwrap();
+    small.mount("size=4m");
+    look(&["warn  cache_dir: 8388608 bytes are wanted (`cache_max_bytes`) and 4"]);
+    // What the ring has already is not wanted again.
+    let ring = small.0.join("cache/_internal/ring");
+    fs::create_dir_all(&ring).unwrap();
+    small.mount("remount,size=9m");
+    fs::write(ring.join("seg-00"), vec![1; 4 << 20]).unwrap();
+    look(&["ok    cache_dir: there is room for the 8388608 bytes"]);
+    small.mount("remount,ro");
+    look(&[
+        "warn  cache_dir: nothing can be written in ",
+        "Read-only file system",
+        "mount it writable",
+    ]);
+}
+
+#[test]
 fn check_tells_who_cannot_have_an_address_or_a_port() {
     let dir = Dir::new("ports");
     let ca = authority("our ca");
@@ -1250,6 +1532,7 @@ fn check_tells_who_cannot_have_an_address_or_a_port() {
     // 192.0.2.0/24 is for documentation; no machine has it.
     let text = format!(
         r#"{{"servers": ["https://127.0.0.1:1"], "node_name": "a", "ca_file": "ca.crt", "state_dir": ".",
+            "cache_dir": "cache", "run_dir": "run",
             "own_addresses": ["192.0.2.9"], "listen": ["{held}", "192.0.2.7:10268"], "admin_listen": "0.0.0.0:{}"}}"#,
         free_ports().0
     );

@@ -1,6 +1,8 @@
 //! What the hub tells its operator: health, status, metrics.
 
+pub mod index;
 pub mod metrics;
 pub mod report;
 pub mod serve;
 pub mod status;
+pub mod view;

@@ -60,7 +60,7 @@ impl List {
         List {
             encoding,
             type_meta,
-            framed_bytes: view.value_lens().map(framed).sum(),
+            framed_bytes: view.sum_of_lens(framed),
             view,
             prefix: String::new(),
         }
@@ -186,8 +186,18 @@ pub async fn find_list(
 struct Place {
     id: CollectionId,
     encoding: Encoding,
+    /// How badly it fits what the client likes: the least first, and of two alike the newest.
+    rank: usize,
     age: Duration,
     part: Part,
+}
+
+/// The next place to look at. Hardly ever more than one is: no sorting for that.
+fn take_best(places: &mut Vec<Place>) -> Option<Place> {
+    let is_part = |place: &Place| !matches!(place.part, Part::Whole);
+    let (at, _) = (places.iter().enumerate())
+        .min_by_key(|(_, place)| (place.rank, place.age, is_part(place)))?;
+    Some(places.swap_remove(at))
 }
 
 /// What of a collection is the answer.
@@ -203,7 +213,7 @@ enum Part {
 }
 
 impl Cache {
-    /// The best first: of the form that the client likes best the newest, and of two alike the list itself.
+    /// The list itself, and wider ones out of which it can be taken.
     fn lists(&self, asked: &Asked, who: Who, objects: &Objects, now: Instant) -> Vec<Place> {
         let part = |key: &Key| match &key.scope {
             Scope::Objects(kept) if kept == objects => Some(Part::Whole),
@@ -213,7 +223,7 @@ impl Cache {
         self.places(asked, who, now, part)
     }
 
-    /// The best first: what was got of the object by itself, and the lists that hold it or prove that it does not exist.
+    /// What was got of the object by itself, and the lists that may hold it or prove that it does not exist.
     fn holders(&self, asked: &Asked, who: Who, one: &One, now: Instant) -> Vec<Place> {
         if self.is_denied(who, one) {
             return Vec::new();
@@ -236,62 +246,61 @@ impl Cache {
         part: impl Fn(&Key) -> Option<Part>,
     ) -> Vec<Place> {
         let mut places = Vec::new();
-        for wanted in &asked.wanted {
-            let mut alike: Vec<Place> =
-                entries(&self.table, &asked.agent, who, wanted.encoding, wanted.form)
-                    .filter(|(_, entry)| self.store.contains(entry.id))
-                    .filter_map(|(key, entry)| {
-                        Some(Place {
-                            id: entry.id,
-                            encoding: wanted.encoding,
-                            age: entry.age(now),
-                            part: part(key)?,
-                        })
+        for (rank, wanted) in asked.wanted.iter().enumerate() {
+            let alike = entries(&self.table, &asked.agent, who, wanted.encoding, wanted.form)
+                .filter(|(_, entry)| self.store.contains(entry.id))
+                .filter_map(|(key, entry)| {
+                    Some(Place {
+                        id: entry.id,
+                        encoding: wanted.encoding,
+                        rank,
+                        age: entry.age(now),
+                        part: part(key)?,
                     })
-                    .collect();
-            alike.sort_by_key(|place| (place.age, !matches!(place.part, Part::Whole)));
-            places.append(&mut alike);
+                });
+            places.extend(alike);
         }
         places
     }
 
-    /// The best first: what was asked for in the same words, for the server would answer the same; then by type.
+    /// Best is what was asked for in the same words, for the server would answer the same; then it goes by type.
     fn documents(&self, asked: &Asked, who: Who, path_and_query: &str, now: Instant) -> Vec<Place> {
-        let mut places: Vec<_> = (self.table.iter())
-            .filter(|(key, entry)| {
-                key.agent == asked.agent && key.who == who && self.store.contains(entry.id)
+        let place = |(key, entry): (&Key, &Entry)| {
+            let Scope::Document(d) = &key.scope else {
+                return None;
+            };
+            let is_it = key.agent == asked.agent
+                && key.who == who
+                && d.path_and_query == path_and_query
+                && self.store.contains(entry.id);
+            if !is_it {
+                return None;
+            }
+            let rank = match asked.accept == d.accept {
+                true => 0,
+                false => 1 + takes_document(&asked.accept, &d.content_type)?,
+            };
+            Some(Place {
+                id: entry.id,
+                encoding: key.encoding,
+                rank,
+                age: entry.age(now),
+                part: Part::Document {
+                    content_type: d.content_type.clone(),
+                },
             })
-            .filter_map(|(key, entry)| match &key.scope {
-                Scope::Document(d) if d.path_and_query == path_and_query => {
-                    let rank = match asked.accept == d.accept {
-                        true => 0,
-                        false => 1 + takes_document(&asked.accept, &d.content_type)?,
-                    };
-                    let place = Place {
-                        id: entry.id,
-                        encoding: key.encoding,
-                        age: entry.age(now),
-                        part: Part::Document {
-                            content_type: d.content_type.clone(),
-                        },
-                    };
-                    Some((rank, place))
-                }
-                _ => None,
-            })
-            .collect();
-        places.sort_by_key(|(rank, _)| *rank);
-        places.into_iter().map(|(_, place)| place).collect()
+        };
+        self.table.iter().filter_map(place).collect()
     }
 }
 
 async fn list(
     cache: &RefCell<Cache>,
-    places: Vec<Place>,
+    mut places: Vec<Place>,
     namespace: &str,
     demand: Demand<'_>,
 ) -> Option<(List, Duration)> {
-    for place in places {
+    while let Some(place) = take_best(&mut places) {
         let view = cache.borrow_mut().store.view(place.id);
         let Some(view) = view.await.filter(|view| satisfies(demand, &view.version)) else {
             continue;
@@ -310,9 +319,9 @@ async fn list(
     None
 }
 
-async fn object(cache: &RefCell<Cache>, places: Vec<Place>, one: &One) -> Option<Found> {
+async fn object(cache: &RefCell<Cache>, mut places: Vec<Place>, one: &One) -> Option<Found> {
     let listed = key::item_key(&one.namespace, &one.name);
-    for place in places {
+    while let Some(place) = take_best(&mut places) {
         let item = match place.part {
             Part::Item { .. } => listed.as_str(),
             _ => "",
@@ -349,8 +358,8 @@ fn told(one: store::One, place: &Place) -> Option<What> {
     }
 }
 
-async fn document(cache: &RefCell<Cache>, places: Vec<Place>) -> Option<Found> {
-    for place in places {
+async fn document(cache: &RefCell<Cache>, mut places: Vec<Place>) -> Option<Found> {
+    while let Some(place) = take_best(&mut places) {
         let Part::Document { content_type } = place.part else {
             continue;
         };

@@ -170,6 +170,21 @@ impl Cache {
         self.agents = agents;
     }
 
+    /// Where answers are kept: `ring` or `ram`.
+    pub fn kind(&self) -> &'static str {
+        self.store.kind()
+    }
+
+    /// What only a store on flash has to tell.
+    pub fn flash(&self) -> Option<crate::store::ring::thread::Stats> {
+        self.store.flash()
+    }
+
+    /// Asks for everything to be written that a cut would lose. The future resolves when that is done.
+    pub fn flush(&mut self) -> impl Future<Output = ()> + use<> {
+        self.store.flush()
+    }
+
     pub fn totals(&self) -> Totals {
         self.store.totals()
     }

@@ -4,10 +4,24 @@ use super::key::Key;
 use super::{Cache, Entry};
 use crate::access::Who;
 use crate::limits;
-use crate::store::Recovered;
+use crate::store::ram::Ram;
+use crate::store::ring::thread::Opened;
+use crate::store::{Recovered, Store};
 use std::time::{Duration, Instant};
 
 impl Cache {
+    /// What was on flash when the store was opened becomes answers. `now`: unix seconds.
+    pub fn take_over(&mut self, opened: &Opened, now: u64) {
+        let recovered = self.store.take_over(opened, now);
+        // Of two with one name the later counts: a cut came before the earlier one's end was written.
+        self.restore(recovered.into_iter().rev());
+    }
+
+    /// The store on flash could not be had after all.
+    pub fn keep_in_memory(&mut self, bytes_max: usize) {
+        self.store = Store::Ram(Ram::new(bytes_max));
+    }
+
     /// Fills the table. What has no name that is understood, or one that another has already, goes: nobody would ever
     /// be told it. So does what the table has no place for.
     pub fn restore(&mut self, recovered: impl Iterator<Item = Recovered>) {

@@ -101,7 +101,10 @@ impl Kept {
     }
 
     fn unreadable(&self, id: Option<CollectionId>) {
-        let Store::Ram(ram) = &mut self.0.borrow_mut().store;
+        let store = &mut self.0.borrow_mut().store;
+        let Store::Ram(ram) = store else {
+            panic!("not in memory");
+        };
         ram.unreadable = id;
     }
 

@@ -11,6 +11,7 @@ pub mod load;
 pub mod papers;
 pub mod pem;
 pub mod sans;
+pub mod seal_key;
 pub mod server_config;
 pub mod subject;
 

@@ -1,7 +1,7 @@
 //! From the file's plain values to a [`Config`]: what each value means, and whether they agree with each other.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::{Problems, quoted};
@@ -54,7 +54,14 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
     look.no_circle(&servers, &listen, &own_addresses);
     look.log(&file.log);
     look.probes(&file);
-    let state_dir = look.path("state_dir", &file.state_dir)?;
+    let state_dir = look.path("state_dir", &file.state_dir);
+    let cache_dir = look.path("cache_dir", &file.cache_dir);
+    let run_dir = look.path("run_dir", &file.run_dir);
+    let seal_key_file = file
+        .seal_key_file
+        .as_deref()
+        .and_then(|path| look.path("seal_key_file", path));
+    look.apart(cache_dir.as_deref(), run_dir.as_deref());
     Some(Config {
         servers,
         mode: if file.mode == "round-robin" {
@@ -72,9 +79,17 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
         admin_listen: admin_listen?,
         serving,
         extra_sans,
-        state_dir,
-        store: StoreKind::Ram,
+        state_dir: state_dir?,
+        store: match file.store.as_str() {
+            "ram" => StoreKind::Ram,
+            _ => StoreKind::Ring,
+        },
+        cache_dir: cache_dir?,
         cache_bytes_max: usize::try_from(file.cache_max_bytes).ok()?,
+        flush: Duration::from_secs(file.flush_secs),
+        daily_write_bytes: file.daily_write_bytes,
+        seal_key_file,
+        run_dir: run_dir?,
         cache_agents,
         drain: Duration::from_secs(file.drain_secs),
         log: file.log,
@@ -152,6 +167,29 @@ impl Look<'_> {
             return None;
         }
         Some(self.rim.base.join(text))
+    }
+
+    /// The links in the one lead into the other: were they the same, a link would lead to itself, and were the one in
+    /// the other, flash would be written for what belongs into memory, or the cache would be gone with it.
+    fn apart(&mut self, cache: Option<&Path>, run: Option<&Path>) {
+        let (Some(cache), Some(run)) = (cache, run) else {
+            return;
+        };
+        if cache.starts_with(run) || run.starts_with(cache) {
+            // The place shown is that of the key which somebody wrote.
+            let by_default = run == Path::new(&File::default().run_dir);
+            let key = if by_default { "cache_dir" } else { "run_dir" };
+            let what = format!(
+                "cache_dir is {} and run_dir is {}: one lies within the other",
+                cache.display(),
+                run.display()
+            );
+            self.problems.add(
+                key,
+                what,
+                "two folders beside each other: cache_dir on flash, run_dir in memory",
+            );
+        }
     }
 
     /// A file that must be there.

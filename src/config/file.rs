@@ -9,7 +9,9 @@ use super::error::{ConfigError, Problems};
 use super::keys::{IDENTITY_KEYS, KEYS, Kind, nearest};
 use super::places::{Places, Step};
 use super::values::byte_count;
-use crate::limits::{CACHE_BYTES_DEFAULT, CONNECTIONS_DEFAULT};
+use crate::limits::{
+    CACHE_BYTES_DEFAULT, CONNECTIONS_DEFAULT, DAILY_WRITE_BYTES_DEFAULT, FLUSH_SECS_DEFAULT,
+};
 
 /// The file, key by key. `Default` is what stands for a key that is not there; [`KEYS`] shows the same to people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +34,12 @@ pub struct File {
     pub extra_sans: Vec<String>,
     pub state_dir: String,
     pub store: String,
+    pub cache_dir: String,
     pub cache_max_bytes: u64,
+    pub flush_secs: u64,
+    pub daily_write_bytes: u64,
+    pub seal_key_file: Option<String>,
+    pub run_dir: String,
     pub cache_agents: Vec<String>,
     pub drain_secs: u64,
     pub log: String,
@@ -75,8 +82,13 @@ impl Default for File {
             serving_key: None,
             extra_sans: Vec::new(),
             state_dir: "/var/lib/edge-hub".to_owned(),
-            store: "ram".to_owned(),
+            store: "ring".to_owned(),
+            cache_dir: "/etc/kubernetes/cache".to_owned(),
             cache_max_bytes: CACHE_BYTES_DEFAULT,
+            flush_secs: FLUSH_SECS_DEFAULT,
+            daily_write_bytes: DAILY_WRITE_BYTES_DEFAULT,
+            seal_key_file: None,
+            run_dir: "/run/edge-hub".to_owned(),
             cache_agents: Vec::new(),
             drain_secs: 20,
             log: "info".to_owned(),

@@ -1,9 +1,10 @@
 //! The table of all keys: what each may be, what stands for it when it is not there, and when a change takes effect.
 //! The README's table and the search for misspelt keys come from here.
 
-use super::Config;
+use super::{Config, StoreKind};
 use crate::limits::{
     CACHE_BYTES_MAX, CACHE_BYTES_MIN, CONFIG_LIST_MAX, CONNECTIONS_MAX, CONNECTIONS_MIN,
+    DAILY_WRITE_BYTES_MAX, DAILY_WRITE_BYTES_MIN, FLUSH_SECS_MAX, FLUSH_SECS_MIN,
     OWN_ADDRESSES_MAX,
 };
 
@@ -29,7 +30,7 @@ pub enum Kind {
         /// The most.
         max: u64,
     },
-    /// Bytes as a whole number, or as a string with `KiB`, `MiB` or `GiB`.
+    /// Bytes as a whole number, or as a string with `KiB`, `MiB`, `GiB` or `TiB`.
     Bytes {
         /// The least.
         min: u64,
@@ -95,6 +96,7 @@ impl Kind {
 
 fn binary(bytes: u64) -> String {
     match bytes {
+        b if b >= 1 << 40 && b % (1 << 40) == 0 => format!("{} TiB", b >> 40),
         b if b >= 1 << 30 && b % (1 << 30) == 0 => format!("{} GiB", b >> 30),
         b if b % (1 << 20) == 0 => format!("{} MiB", b >> 20),
         b => b.to_string(),
@@ -108,6 +110,27 @@ pub enum Reload {
     Live,
     /// At the next start.
     Restart,
+    /// With what is kept in RAM on SIGHUP, with the ring at the next start: its files are made once.
+    LiveInRam,
+}
+
+impl Reload {
+    /// For the README.
+    pub fn told(self) -> &'static str {
+        match self {
+            Reload::Live => "SIGHUP",
+            Reload::Restart => "restart",
+            Reload::LiveInRam => "restart; with \"ram\" SIGHUP",
+        }
+    }
+
+    fn waits(self, running: &Config) -> bool {
+        match self {
+            Reload::Live => false,
+            Reload::Restart => true,
+            Reload::LiveInRam => running.store != StoreKind::Ram,
+        }
+    }
 }
 
 /// One key of the file.
@@ -191,9 +214,14 @@ pub const KEYS: &[Key] = keys! {
     "serving_cert", Kind::MaybePath, "null", Live, serving, "The certificate that the hub shows. Without it one from the hub's own CA.";
     "serving_key", Kind::MaybePath, "null", Live, serving, "The key to it. Both or none.";
     "extra_sans", LIST, "[]", Live, extra_sans, "Further names and addresses for the certificate from the hub's own CA.";
-    "state_dir", Kind::Path, r#""/var/lib/edge-hub""#, Restart, state_dir, "Where the hub keeps its CA.";
-    "store", Kind::Choice(&["ram"]), r#""ram""#, Restart, store, "Where answers are kept.";
-    "cache_max_bytes", Kind::Bytes { min: CACHE_BYTES_MIN, max: CACHE_BYTES_MAX }, "8388608", Live, cache_bytes_max, "What all kept answers may take together.";
+    "state_dir", Kind::Path, r#""/var/lib/edge-hub""#, Restart, state_dir, "Where the hub keeps its CA and, unless `seal_key_file` says otherwise, the key to `cache_dir`.";
+    "store", Kind::Choice(&["ring", "ram"]), r#""ring""#, Restart, store, "Where answers are kept: on flash below `cache_dir`, sealed, or in memory, where a restart forgets them.";
+    "cache_dir", Kind::Path, r#""/etc/kubernetes/cache""#, Restart, cache_dir, "Where answers are kept on flash, and where each program's name leads to a list of what is kept for it.";
+    "cache_max_bytes", Kind::Bytes { min: CACHE_BYTES_MIN, max: CACHE_BYTES_MAX }, "8388608", LiveInRam, cache_bytes_max, "What all kept answers may take together: of flash, or of memory with `ram`.";
+    "flush_secs", Kind::Number { min: FLUSH_SECS_MIN, max: FLUSH_SECS_MAX }, "2", Restart, flush, "How long a change may wait in memory before it is written to flash. One of a status alone may wait 15 times that.";
+    "daily_write_bytes", Kind::Bytes { min: DAILY_WRITE_BYTES_MIN, max: DAILY_WRITE_BYTES_MAX }, "33554432", Restart, daily_write_bytes, "What may be written to flash in a day. Towards it changes wait longer, then only what is dearest is written.";
+    "seal_key_file", Kind::MaybePath, "null", Restart, seal_key_file, "A secret of 16 to 4096 bytes from which what is kept on flash is sealed. Without it `cache.key` in `state_dir`, made by the hub.";
+    "run_dir", Kind::Path, r#""/run/edge-hub""#, Restart, run_dir, "In memory: the lists to which `cache_dir` leads, and the socket of `edge-hub cache`.";
     "cache_agents", LIST, "[]", Live, cache_agents, "Whose answers are kept, beside the built-in list: names, `*` for all, `-name` for not this one.";
     "drain_secs", Kind::Number { min: 0, max: 3_600 }, "20", Live, drain, "How long open requests may go on after SIGTERM.";
     "log", Kind::Text, r#""info""#, Live, log, "What is logged: error, warn, info, debug, trace or off. `RUST_LOG` overrides it.";
@@ -221,7 +249,7 @@ pub fn changed(old: &Config, new: &Config) -> Vec<&'static Key> {
 pub fn keep_until_restart(old: &Config, new: &mut Config) -> Vec<&'static str> {
     let kept = changed(old, new)
         .into_iter()
-        .filter(|key| key.reload == Reload::Restart);
+        .filter(|key| key.reload.waits(old));
     kept.map(|key| {
         (key.copy)(old, new);
         key.name

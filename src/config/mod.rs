@@ -55,12 +55,25 @@ pub struct Config {
     pub serving: Option<PairFiles>,
     /// Further names and addresses for the certificate that the hub's own CA issues.
     pub extra_sans: Vec<San>,
-    /// Where the hub keeps its CA.
+    /// Where the hub keeps its CA, and the key to the cache unless `seal_key_file` is set.
     pub state_dir: PathBuf,
     /// Where answers are kept.
     pub store: StoreKind,
-    /// Bytes that all kept answers may take together.
+    /// The ring lies in `_internal/ring` below it, and a link for each agent. Invariant: neither lies within the other
+    /// of this and `run_dir`.
+    pub cache_dir: PathBuf,
+    /// Bytes that all kept answers may take together; with the ring, of its files.
     pub cache_bytes_max: usize,
+    /// How long a change may wait in RAM before it is written to flash; one of a status alone,
+    /// [`crate::limits::STATUS_FLUSH_FACTOR`] times that.
+    pub flush: Duration,
+    /// Bytes that may be written to flash in a day.
+    pub daily_write_bytes: u64,
+    /// What the ring is sealed with; `None`: the hub's own key below `state_dir`. Whether it is there is looked at when
+    /// it is needed: its partition may come up later, and the hub has to start without it.
+    pub seal_key_file: Option<PathBuf>,
+    /// On tmpfs: what is shown of the cache, and the control socket.
+    pub run_dir: PathBuf,
     /// Whose answers are kept, beside the built-in list.
     pub cache_agents: Vec<AgentRule>,
     /// How long open requests may go on after SIGTERM.

@@ -18,6 +18,8 @@ pub enum Mode {
 /// Where answers are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreKind {
+    /// On flash: what was kept outlives a restart and a power cut.
+    Ring,
     /// In memory: a restart forgets them.
     Ram,
 }
@@ -258,7 +260,7 @@ pub(super) fn is_node_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(label)
 }
 
-/// Reads `8388608`, `512KiB`, `8MiB` or `1GiB`.
+/// Reads `8388608`, `512KiB`, `8MiB`, `1GiB` or `1TiB`.
 pub(super) fn byte_count(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -268,6 +270,7 @@ pub(super) fn byte_count(text: &str) -> Option<u64> {
         "KiB" | "Ki" => 1 << 10,
         "MiB" | "Mi" => 1 << 20,
         "GiB" | "Gi" => 1 << 30,
+        "TiB" | "Ti" => 1 << 40,
         _ => return None,
     };
     number.parse::<u64>().ok()?.checked_mul(factor)
@@ -323,6 +326,7 @@ mod tests {
             ("8MiB", Some(8 << 20)),
             ("8 Mi", Some(8 << 20)),
             ("1GiB", Some(1 << 30)),
+            ("1TiB", Some(1 << 40)),
             ("4KiB", Some(4096)),
             ("7B", Some(7)),
             ("8MB", None),

@@ -211,8 +211,8 @@ impl Exchange<'_> {
             // Boxed, or what waits for an answer would carry what comes without one.
             Ok(Err(error)) => Box::pin(self.not_answered(caller, error)).await,
             Err(_) => {
-                let silent = || (From::Hub, reply::refuse(Refusal::UpstreamSilent, ""));
-                Box::pin(self.or_kept(caller, silent)).await
+                let kept = Box::pin(self.kept_instead(caller)).await;
+                kept.unwrap_or_else(|| (From::Hub, reply::refuse(Refusal::UpstreamSilent, "")))
             }
         }
     }
@@ -308,8 +308,8 @@ impl Exchange<'_> {
     async fn not_answered(&self, caller: Caller, error: SendError) -> Answer {
         let refusal = match error {
             SendError::Gateway(response) => {
-                let gateways = || (From::Cloud, self.pass(caller, None, *response));
-                return self.or_kept(caller, gateways).await;
+                let kept = self.kept_instead(caller).await;
+                return kept.unwrap_or_else(|| (From::Cloud, self.pass(caller, None, *response)));
             }
             SendError::Down(_) => {
                 let plan = route::without_link(self.asked.verb);
@@ -322,19 +322,18 @@ impl Exchange<'_> {
             SendError::Client(_) => Refusal::BodyBroken,
         };
         log::debug!("no answer: {error}");
-        self.or_kept(caller, || (From::Hub, reply::refuse(refusal, "")))
-            .await
+        let kept = self.kept_instead(caller).await;
+        kept.unwrap_or_else(|| (From::Hub, reply::refuse(refusal, "")))
     }
 
-    /// From what is kept, if the request is a read and its answer is kept; else what `other` says.
-    async fn or_kept(&self, caller: Caller, other: impl FnOnce() -> Answer) -> Answer {
-        let kept = match route::without_link(self.asked.verb) {
+    /// From what is kept, if the request is a read and its answer is kept.
+    async fn kept_instead(&self, caller: Caller) -> Option<Answer> {
+        match route::without_link(self.asked.verb) {
             Plan::FromCache => self.kept(caller).await,
             // Held only when the link is known to be down; a client that asks again gets its watch.
             Plan::Hold if self.shared.upstream.link().is_down() => Some(self.hold(caller).await),
             _ => None,
-        };
-        kept.unwrap_or_else(other)
+        }
     }
 
     async fn without_link(&self, plan: Plan, caller: Caller) -> Answer {

@@ -11,8 +11,8 @@ pub mod view;
 pub use view::{Item, Lost, One, Reading, View};
 
 use ram::Ram;
+use ring::Ring;
 use std::fmt;
-use std::future::ready;
 use std::time::Duration;
 
 /// A collection's number. Never used twice in one store.
@@ -85,11 +85,14 @@ pub struct Recovered {
 pub enum Store {
     /// In memory, until the end of the run.
     Ram(Ram),
+    /// On flash.
+    Ring(Ring),
 }
 
 /// A new version of a collection while it arrives. It holds room: [`Store::abort`] gives that back.
 pub enum Fill {
     Ram(ram::Fill),
+    Ring(ring::Fill),
 }
 
 impl Store {
@@ -97,6 +100,7 @@ impl Store {
     pub fn begin(&mut self, class: Class, replaces: Option<CollectionId>) -> Fill {
         match self {
             Store::Ram(ram) => Fill::Ram(ram.begin(class, replaces)),
+            Store::Ring(ring) => Fill::Ring(ring.begin(class, replaces)),
         }
     }
 
@@ -106,10 +110,12 @@ impl Store {
         fill: &mut Fill,
         key: &str,
         value: &[u8],
-        _tag: u32,
+        tag: u32,
     ) -> Result<(), NotKept> {
         match (self, fill) {
             (Store::Ram(ram), Fill::Ram(fill)) => ram.put(fill, key, value),
+            (Store::Ring(ring), Fill::Ring(fill)) => ring.put(fill, key, value, tag),
+            _ => Err(NotKept::Gone),
         }
     }
 
@@ -117,6 +123,8 @@ impl Store {
     pub fn remove(&mut self, fill: &mut Fill, key: &str) {
         match (self, fill) {
             (Store::Ram(ram), Fill::Ram(fill)) => ram.remove(fill, key),
+            (Store::Ring(ring), Fill::Ring(fill)) => ring.remove(fill, key),
+            _ => {}
         }
     }
 
@@ -127,18 +135,24 @@ impl Store {
         &mut self,
         fill: Fill,
         replaces: Option<CollectionId>,
-        _name: &[u8],
+        name: &[u8],
         version: &str,
         note: &[u8],
     ) -> Result<CollectionId, NotKept> {
         match (self, fill) {
             (Store::Ram(ram), Fill::Ram(fill)) => ram.commit(fill, replaces, version, note),
+            (Store::Ring(ring), Fill::Ring(fill)) => {
+                ring.commit(fill, replaces, name, version, note)
+            }
+            _ => Err(NotKept::Gone),
         }
     }
 
     pub fn abort(&mut self, fill: Fill) {
         match (self, fill) {
             (Store::Ram(ram), Fill::Ram(fill)) => ram.abort(fill),
+            (Store::Ring(ring), Fill::Ring(fill)) => ring.abort(fill),
+            _ => {}
         }
     }
 
@@ -151,18 +165,21 @@ impl Store {
     ) -> Result<(), NotKept> {
         match self {
             Store::Ram(ram) => ram.apply(id, changes, version),
+            Store::Ring(ring) => ring.apply(id, changes, version),
         }
     }
 
     pub fn drop_collection(&mut self, id: CollectionId) {
         match self {
             Store::Ram(ram) => ram.drop_collection(id),
+            Store::Ring(ring) => ring.drop_collection(id),
         }
     }
 
     pub fn contains(&self, id: CollectionId) -> bool {
         match self {
             Store::Ram(ram) => ram.contains(id),
+            Store::Ring(ring) => ring.contains(id),
         }
     }
 
@@ -170,6 +187,7 @@ impl Store {
     pub fn version(&self, id: CollectionId) -> Option<&str> {
         match self {
             Store::Ram(ram) => ram.version(id),
+            Store::Ring(ring) => ring.version(id),
         }
     }
 
@@ -177,19 +195,66 @@ impl Store {
     pub fn size(&self, id: CollectionId) -> Option<(usize, usize)> {
         match self {
             Store::Ram(ram) => ram.size(id),
+            Store::Ring(ring) => ring.size(id),
+        }
+    }
+
+    /// True if the collection stays as it is until it is replaced.
+    pub fn is_frozen(&self, id: CollectionId) -> bool {
+        match self {
+            Store::Ram(_) => false,
+            Store::Ring(ring) => ring.is_frozen(id),
         }
     }
 
     pub fn totals(&self) -> Totals {
         match self {
             Store::Ram(ram) => ram.totals(),
+            Store::Ring(ring) => ring.totals(),
         }
     }
 
-    /// A new cap; what no longer fits goes.
-    pub fn set_cap(&mut self, bytes_max: usize) {
+    /// Takes note of what was there when the ring was opened. `now`: unix seconds.
+    pub fn take_over(&mut self, opened: &ring::thread::Opened, now: u64) -> Vec<Recovered> {
         match self {
-            Store::Ram(ram) => ram.set_cap(bytes_max),
+            Store::Ram(_) => Vec::new(),
+            Store::Ring(ring) => ring.take_over(opened, now),
+        }
+    }
+
+    /// As the configuration names it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Store::Ram(_) => "ram",
+            Store::Ring(_) => "ring",
+        }
+    }
+
+    /// What only a store on flash has to tell.
+    pub fn flash(&self) -> Option<ring::thread::Stats> {
+        match self {
+            Store::Ram(_) => None,
+            Store::Ring(ring) => Some(ring.stats()),
+        }
+    }
+
+    /// A new cap, where it can be changed without a restart; what no longer fits goes.
+    pub fn set_cap(&mut self, bytes_max: usize) {
+        if let Store::Ram(ram) = self {
+            ram.set_cap(bytes_max);
+        }
+    }
+
+    /// Asks for everything to be written that a cut would lose. The future resolves when that is done.
+    pub fn flush(&mut self) -> impl Future<Output = ()> + use<> {
+        let done = match self {
+            Store::Ram(_) => None,
+            Store::Ring(ring) => Some(ring.flush()),
+        };
+        async move {
+            if let Some(done) = done {
+                let _ = done.await;
+            }
         }
     }
 
@@ -200,16 +265,30 @@ impl Store {
         id: CollectionId,
         key: &str,
     ) -> impl Future<Output = Option<One>> + use<> {
-        match self {
-            Store::Ram(ram) => ready(ram.one(id, key)),
+        let one = match self {
+            Store::Ram(ram) => Ok(ram.one(id, key)),
+            Store::Ring(ring) => Err(ring.one(id, key)),
+        };
+        async move {
+            match one {
+                Ok(one) => one,
+                Err(read) => Some(One::of_ring(read.await.ok()??)),
+            }
         }
     }
 
     /// The present version, and a use of it. `None`: the collection is gone or cannot be read. The future holds nothing
     /// of the store.
     pub fn view(&mut self, id: CollectionId) -> impl Future<Output = Option<View>> + use<> {
-        match self {
-            Store::Ram(ram) => ready(ram.view(id)),
+        let view = match self {
+            Store::Ram(ram) => Ok(ram.view(id)),
+            Store::Ring(ring) => Err(ring.view(id)),
+        };
+        async move {
+            match view {
+                Ok(view) => view,
+                Err((read, reader)) => Some(View::of_ring(read.await.ok()??, reader)),
+            }
         }
     }
 }

@@ -510,7 +510,13 @@ mod tests {
             for (id, items) in &model {
                 let view = ram.view(*id).unwrap();
                 assert_eq!(view.len(), items.len());
-                assert!(view.value_lens().eq(items.values().map(Vec::len)));
+                assert_eq!(
+                    view.sum_of_lens(|len| len as u64 * 3),
+                    items
+                        .values()
+                        .map(|value| value.len() as u64 * 3)
+                        .sum::<u64>()
+                );
                 assert!(read(&mut ram, *id).into_iter().eq(items.clone()));
                 let some = format!("k{}", random(12));
                 let one = ram.one(*id, &some).unwrap();

@@ -1,6 +1,9 @@
 //! What readers get: one consistent version of a collection, or of one item of it.
 
 use super::ram;
+use super::ring::front::Reader;
+use super::ring::read::Snapshot;
+use super::ring::thread::OneRead;
 use bytes::Bytes;
 use std::fmt;
 use std::rc::Rc;
@@ -15,6 +18,16 @@ pub struct One {
     pub value: Option<Bytes>,
 }
 
+impl One {
+    pub(super) fn of_ring(read: OneRead) -> One {
+        One {
+            version: read.version.into(),
+            note: read.note.into(),
+            value: read.value,
+        }
+    }
+}
+
 /// One consistent version of a collection. Changes that come later do not show in it.
 #[derive(Clone)]
 pub struct View {
@@ -27,6 +40,7 @@ pub struct View {
 #[derive(Clone)]
 enum Items {
     Ram(Rc<ram::Items>),
+    Ring(Rc<Snapshot>, Reader),
     /// All but the last can be read.
     #[cfg(test)]
     Torn(Rc<ram::Items>),
@@ -41,48 +55,68 @@ impl View {
         }
     }
 
+    pub(super) fn of_ring(snapshot: Snapshot, reader: Reader) -> View {
+        View {
+            version: Rc::from(&*snapshot.version),
+            note: Rc::from(&*snapshot.note),
+            items: Items::Ring(Rc::new(snapshot), reader),
+        }
+    }
+
     /// How many items there are.
     pub fn len(&self) -> usize {
-        self.in_ram().len()
+        match &self.items {
+            Items::Ram(items) => items.len(),
+            Items::Ring(snapshot, _) => snapshot.len(),
+            #[cfg(test)]
+            Items::Torn(items) => items.len(),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The bytes of each value, in no certain order, without reading any.
-    pub fn value_lens(&self) -> impl Iterator<Item = usize> + '_ {
-        self.in_ram().values().map(|value| value.len())
+    /// The sum of `f` over the bytes of each value, without reading any.
+    pub fn sum_of_lens(&self, f: impl Fn(usize) -> u64) -> u64 {
+        match &self.items {
+            Items::Ram(items) => items.values().map(|value| f(value.len())).sum(),
+            Items::Ring(snapshot, _) => snapshot.lens().map(f).sum(),
+            #[cfg(test)]
+            Items::Torn(items) => items.values().map(|value| f(value.len())).sum(),
+        }
     }
 
     /// Reads it from the beginning, in the store's own order.
     pub fn read(&self) -> Reading {
         match &self.items {
             Items::Ram(items) => Reading::Ram(ram::Reading::new(Rc::clone(items))),
+            Items::Ring(snapshot, reader) => {
+                Reading::Ring(Some(Box::new(Snapshot::clone(snapshot))), reader.clone())
+            }
             #[cfg(test)]
             Items::Torn(items) => Reading::Torn(ram::Reading::new(Rc::clone(items))),
-        }
-    }
-
-    fn in_ram(&self) -> &Rc<ram::Items> {
-        match &self.items {
-            Items::Ram(items) => items,
-            #[cfg(test)]
-            Items::Torn(items) => items,
         }
     }
 
     /// The same, of which the last item is lost.
     #[cfg(test)]
     pub fn torn(self) -> View {
-        let items = Items::Torn(Rc::clone(self.in_ram()));
-        View { items, ..self }
+        match self.items {
+            Items::Ram(items) => View {
+                items: Items::Torn(items),
+                ..self
+            },
+            _ => self,
+        }
     }
 }
 
 /// A view while it is read. After an error it is to be dropped.
 pub enum Reading {
     Ram(ram::Reading),
+    /// The rest of it; nothing once something was lost.
+    Ring(Option<Box<Snapshot>>, Reader),
     #[cfg(test)]
     Torn(ram::Reading),
 }
@@ -92,6 +126,16 @@ impl Reading {
     pub async fn next(&mut self) -> Result<Option<Vec<Item>>, Lost> {
         match self {
             Reading::Ram(reading) => Ok(reading.next_items()),
+            Reading::Ring(rest, reader) => {
+                let snapshot = rest.take().ok_or(Lost)?;
+                let (items, snapshot) = reader.read(*snapshot).await.ok_or(Lost)?;
+                *rest = Some(Box::new(snapshot));
+                let items = items.into_iter().map(|item| Item {
+                    key: item.key.into(),
+                    value: item.value,
+                });
+                Ok(Some(items.collect::<Vec<_>>()).filter(|items| !items.is_empty()))
+            }
             #[cfg(test)]
             Reading::Torn(reading) => {
                 let mut items = reading.next_items().ok_or(Lost)?;

@@ -193,7 +193,7 @@ pub fn private(path: &Path) -> Result<(), FileError> {
         fault,
     };
     let metadata = fs::metadata(path).map_err(|cause| at(FileFault::Read(cause)))?;
-    let own_uid = nix::unistd::geteuid().as_raw();
+    let own_uid = own_uid();
     if !metadata.is_file() {
         Err(at(FileFault::NotAFile))
     } else if metadata.uid() != 0 && metadata.uid() != own_uid {
@@ -208,6 +208,30 @@ pub fn private(path: &Path) -> Result<(), FileError> {
     } else {
         Ok(())
     }
+}
+
+/// Who this process acts as.
+pub fn own_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+/// Bytes that this process could still write to the file system that the path is on.
+pub fn space(path: &Path) -> io::Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path)?;
+    // Of 32 bits on some targets, of 64 on others.
+    let (blocks, size) = (stat.blocks_available() as u64, stat.fragment_size() as u64);
+    Ok(blocks.saturating_mul(size))
+}
+
+/// Whether the path is on a file system that is in memory, and gone with the next start of the machine.
+pub fn is_in_memory(path: &Path) -> io::Result<bool> {
+    use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
+    /// Of `linux/magic.h`; nix does not have it. What a small system's root in an initramfs is.
+    const RAMFS_MAGIC: u32 = 0x8584_58f6;
+    let FsType(kind) = statfs(path)?.filesystem_type();
+    // The magic is of 32 bits; the field is wider on some targets, and signed.
+    let (kind, tmpfs) = (kind as u32, TMPFS_MAGIC.0 as u32);
+    Ok(kind == tmpfs || kind == RAMFS_MAGIC)
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

@@ -174,6 +174,9 @@ fn config(
         "own_addresses": [],
         "admin_listen": admin,
         "state_dir": dir.join("state"),
+        "store": "ram",
+        "cache_dir": dir.join("cache"),
+        "run_dir": dir.join("run"),
         "cache_agents": ["edge-app"],
         // A whole cluster's pods may be asked for, which no node does.
         "cache_max_bytes": "64MiB",

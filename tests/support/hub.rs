@@ -91,8 +91,14 @@ impl Setup {
     pub fn start(self) -> Hub {
         let dir = TempDir::new("hub");
         let mut config = self.config;
-        if config["state_dir"].is_null() {
-            config["state_dir"] = json!(dir.path().join("state"));
+        for (key, name) in [
+            ("state_dir", "state"),
+            ("cache_dir", "cache"),
+            ("run_dir", "run"),
+        ] {
+            if config[key].is_null() {
+                config[key] = json!(dir.path().join(name));
+            }
         }
         let mut hub = Hub {
             program: None,
@@ -298,6 +304,11 @@ impl Hub {
                 .find(|line| line.contains(text))
                 .map(str::to_string)
         })
+    }
+
+    /// The folder of that key of the configuration.
+    pub fn folder(&self, key: &str) -> PathBuf {
+        PathBuf::from(self.config[key].as_str().expect("a path"))
     }
 
     fn log_file(&self) -> PathBuf {

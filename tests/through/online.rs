@@ -460,7 +460,10 @@ fn a_compressed_list_passes_as_it_is_and_is_kept() {
         door.cut();
         let kept = client.get(&door.maps("")).expect(200);
         assert_ne!(kept.header("edge-hub-cache"), "");
-        assert_eq!(kept.text(), plain.text());
+        // Others write too, and a list's version is the whole resource's.
+        let (kept, plain) = (kept.text(), plain.text());
+        let items = |text: &str| text.split_once(r#""items":"#).unwrap().1.to_owned();
+        assert_eq!(items(&kept), items(&plain));
         door.mend();
     }
 }

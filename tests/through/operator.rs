@@ -130,6 +130,48 @@ fn the_log_holds_no_secret_however_much_it_says() {
     }
 }
 
+#[test]
+fn what_is_kept_can_be_looked_at_in_the_cache_dir() {
+    let door = Door::new("p-look");
+    let path = "/api/v1/namespaces/p-look/pods";
+    let kubelet = door.client().agent("kubelet/v1.36.4 (linux/amd64)");
+    kubelet.get(path).expect(200);
+    // Whoever calls itself so is let in by `*`, and gets no file outside its place, nor one of the hub's own.
+    for odd in ["_internal/1", "../../state/1", "..", "-rf/1"] {
+        door.client().agent(odd).get(path).expect(200);
+    }
+    let (run, cache) = (door.hub.folder("run_dir"), door.hub.folder("cache_dir"));
+    let line = |index: std::path::PathBuf, words: &str| {
+        until(&format!("{} has {words:?}", index.display()), SOON, || {
+            let text = std::fs::read_to_string(&index).unwrap_or_default();
+            let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            let mut lines = text.lines().map(squeezed);
+            lines.find(|line| line.starts_with(words))
+        })
+    };
+    line(
+        run.join("cache/kubelet/index"),
+        "pods.v1 p-look/- frozen(not-followed) 0 ",
+    );
+    let kept = line(cache.join("kubelet/index"), "pods.v1 p-look/- frozen");
+    assert!(kept.contains(" pinned json token:"), "{kept}");
+    let names = |dir: &std::path::Path| {
+        let entries = std::fs::read_dir(dir).expect("a folder");
+        let mut names: Vec<_> = entries.map(|e| e.expect("an entry").file_name()).collect();
+        names.sort();
+        names
+    };
+    for dir in [&run.join("cache"), &cache] {
+        assert_eq!(names(dir), ["kubelet", "unknown"], "{}", dir.display());
+    }
+    assert_eq!(door.hub.status()["warnings"], json!([]));
+
+    // Followed by a watch it is complete.
+    let mut watch = kubelet.watch(&format!("{path}?{WATCH_LIST}"), JSON);
+    assert!(added(&mut watch).is_empty());
+    line(cache.join("kubelet/index"), "pods.v1 p-look/- complete 0 ");
+}
+
 /// Whether this machine has the address.
 fn is_here(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()

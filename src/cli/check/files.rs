@@ -2,7 +2,7 @@
 //! them with, so the two never differ in what they accept.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -156,13 +156,7 @@ fn subject(findings: &mut Findings, key: &str, identity: &Identity, pair: &Pair)
 /// Not a failure: without it the hub's CA lives in memory, and pods have to be told anew after a restart.
 fn state_dir(findings: &mut Findings, dir: &Path) {
     let there = nearest_folder(dir);
-    let probe = there.join(format!(".edge-hub-check-{}", std::process::id()));
-    let made = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&probe);
-    match made.and_then(|_| fs::remove_file(&probe)) {
+    match probe(&there) {
         Ok(()) if there == dir => findings.ok(format!("state_dir: {} can be written", dir.display())),
         Ok(()) => findings.ok(format!("state_dir: {} can be made", dir.display())),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => findings.warn(format!(
@@ -177,7 +171,19 @@ fn state_dir(findings: &mut Findings, dir: &Path) {
     }
 }
 
-fn nearest_folder(dir: &Path) -> PathBuf {
+/// Whether a file can be made in the folder. It is gone again.
+pub(super) fn probe(folder: &Path) -> io::Result<()> {
+    let probe = folder.join(format!(".edge-hub-check-{}", std::process::id()));
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&probe)?;
+    fs::remove_file(&probe)
+}
+
+/// The path itself, or what of it is there. Not always a folder.
+pub(super) fn nearest_folder(dir: &Path) -> PathBuf {
     let found = dir.ancestors().find(|dir| dir.exists());
     found.unwrap_or(Path::new("/")).to_owned()
 }

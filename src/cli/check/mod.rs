@@ -1,6 +1,7 @@
 //! `edge-hub check`: tries everything that `run` would need before it is needed, and prints one line for each finding:
 //! what, why it matters, the way out. Leaves everything as it was.
 
+mod cache;
 mod files;
 mod network;
 mod server;
@@ -23,6 +24,7 @@ pub(super) fn check(path: &Path) -> Exit {
             findings.ok(format!("configuration {} is good", path.display()));
             let running = network::running(&config);
             let loaded = files::check(&mut findings, &config, now_secs);
+            cache::check(&mut findings, &config);
             network::check(&mut findings, &config, running);
             server::check(&mut findings, &config, loaded, now_secs);
         }

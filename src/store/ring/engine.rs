@@ -122,8 +122,9 @@ impl<M: Media> Engine<M> {
         std::mem::take(&mut self.notices)
     }
 
-    pub fn budget_left(&self) -> u64 {
-        self.budget.left()
+    /// Bytes that may be written a day.
+    pub fn daily_bytes(&self) -> u64 {
+        self.settings.daily
     }
 
     /// Bytes written in the ring's life.

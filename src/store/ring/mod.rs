@@ -5,6 +5,7 @@ pub mod collection;
 pub mod engine;
 pub mod files;
 pub mod fill;
+pub mod front;
 pub mod index;
 pub mod layout;
 pub mod log;
@@ -14,6 +15,9 @@ pub mod reclaim;
 pub mod record;
 pub mod recover;
 pub mod seal;
+pub mod thread;
+
+pub use front::{Fill, Ring};
 
 #[cfg(test)]
 mod tests;

@@ -7,19 +7,23 @@ use super::log::Lost;
 use super::media::Media;
 use super::record::{Record, Records};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// One consistent version of a collection: where its items lie. It stays readable until a segment of it is begun again.
+///
+/// A clone is read from where the original stands.
+#[derive(Clone)]
 pub struct Snapshot {
-    pub id: u64,
+    id: u64,
     pub version: Box<str>,
     pub note: Box<[u8]>,
     /// Place and length of each value, in the order of reading.
-    pub items: Vec<(At, u32)>,
+    items: Arc<[(At, u32)]>,
     /// Items that are not on flash yet: read first.
-    waiting: Vec<Item>,
-    waiting_lens: Vec<u32>,
+    waiting: Arc<[Item]>,
     /// Segments with a higher sequence number were begun again since.
     sequence_max: u64,
+    /// How many of both were read.
     next: usize,
 }
 
@@ -31,10 +35,19 @@ pub struct Item {
 }
 
 impl Snapshot {
+    /// How many items there are.
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.items.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Bytes of each value, without reading any.
     pub fn lens(&self) -> impl Iterator<Item = usize> {
-        let placed = self.items.iter().map(|(_, len)| *len);
-        (self.waiting_lens.iter().copied().chain(placed)).map(|len| len as usize)
+        let waiting = self.waiting.iter().map(|item| item.value.len());
+        waiting.chain(self.items.iter().map(|(_, len)| *len as usize))
     }
 }
 
@@ -78,7 +91,7 @@ impl<M: Media> Engine<M> {
         let placed = collection.table.iter().filter(|e| !e.at.is_waiting());
         let mut items: Vec<(At, u32)> = placed.map(|e| (e.at, e.len)).collect();
         items.sort_unstable();
-        let waiting: Vec<Item> = (collection.waiting.changes.values())
+        let waiting: Arc<[Item]> = (collection.waiting.changes.values())
             .filter_map(|change| change.put.as_ref())
             .map(|(key, value)| Item {
                 key: key.clone(),
@@ -89,8 +102,7 @@ impl<M: Media> Engine<M> {
             id,
             version: collection.version.clone(),
             note: collection.note.clone(),
-            items,
-            waiting_lens: waiting.iter().map(|item| item.value.len() as u32).collect(),
+            items: items.into(),
             waiting,
             sequence_max: self.log.sequence(),
             next: 0,
@@ -99,10 +111,12 @@ impl<M: Media> Engine<M> {
 
     /// The next items: those of one frame. Empty: there are no more. `Lost`: the rest can no longer be read.
     pub fn read_some(&mut self, snapshot: &mut Snapshot) -> Result<Vec<Item>, Lost> {
-        if !snapshot.waiting.is_empty() {
-            return Ok(std::mem::take(&mut snapshot.waiting));
+        let waiting = snapshot.waiting.len();
+        if snapshot.next < waiting {
+            snapshot.next = waiting;
+            return Ok(snapshot.waiting.to_vec());
         }
-        let rest = snapshot.items.get(snapshot.next..).unwrap_or_default();
+        let rest = (snapshot.items.get(snapshot.next - waiting..)).unwrap_or_default();
         let Some((first, _)) = rest.first() else {
             return Ok(Vec::new());
         };
@@ -117,7 +131,7 @@ impl<M: Media> Engine<M> {
         };
         match some {
             Some(some) => {
-                snapshot.next += frame.len();
+                snapshot.next += some.len();
                 Ok(some)
             }
             None => {

@@ -308,7 +308,7 @@ impl<M: Media> Engine<M> {
     }
 
     /// Bytes of the segments that hold what counts: each segment's in proportion to its live records.
-    pub(super) fn live_bytes(&self) -> u64 {
+    pub fn live_bytes(&self) -> u64 {
         let mut raw: BTreeMap<u16, u64> = BTreeMap::new();
         let mut add = |at: At, len: u64| {
             *raw.entry(at.segment).or_default() += len + limits::RING_RECORD_BYTES;

@@ -79,10 +79,18 @@ impl fmt::Display for OpenError {
 #[derive(Default)]
 struct Found {
     items: HashMap<u64, Entry>,
-    label: Option<(Class, Box<[u8]>, Box<[u8]>, u16)>,
+    label: Option<Label>,
     marker: Option<Durable>,
     /// Where its newest record stands, to tell which was written last.
     order: u64,
+}
+
+/// A description.
+struct Label {
+    class: Class,
+    name: Box<[u8]>,
+    note: Box<[u8]>,
+    segment: u16,
 }
 
 /// Bytes of one segment of a ring with this cap.
@@ -308,8 +316,12 @@ fn see(
             name,
             note,
         } => {
-            let label = (class, name.into(), note.into(), at.segment);
-            found.entry(id).or_default().label = Some(label);
+            found.entry(id).or_default().label = Some(Label {
+                class,
+                name: name.into(),
+                note: note.into(),
+                segment: at.segment,
+            });
             id
         }
         Record::Commit { id, state } => {
@@ -334,14 +346,14 @@ fn see(
 
 /// The collection, if all of it is there.
 fn take_over(keys: &Keys, log_id: u64, found: Found) -> Option<Collection> {
-    let (class, name, note, segment) = found.label?;
+    let label = found.label?;
     let marker = found.marker?;
-    let mut collection = Collection::new(log_id, class, &name, &note);
+    let mut collection = Collection::new(log_id, label.class, &label.name, &label.note);
     collection.table = Table::new(found.items.into_values().collect());
     if !collection.is_whole(keys, marker.count, marker.digest) {
         return None;
     }
-    collection.described = Some(segment);
+    collection.described = Some(label.segment);
     collection.durable = Some(marker);
     collection.revert().then_some(collection)
 }

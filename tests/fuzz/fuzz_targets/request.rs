@@ -1,11 +1,17 @@
 //! Paths, queries and heads: whatever comes is classified or refused, and a path that is kept is read as it is written.
+//! Names of collections: whatever lies on flash is no name, or the only one of its key.
 #![no_main]
 
-use edge_hub::cache::key;
-use edge_hub::request::{Target, Verb, classify, path, query};
+use edge_hub::access::Who;
+use edge_hub::cache::key::{self, Key};
+use edge_hub::object::Encoding;
+use edge_hub::request::{Form, Target, Verb, classify, path, query};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
+    if let Some(key) = Key::from_bytes(data) {
+        assert_eq!(key.to_bytes(), data);
+    }
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
@@ -30,5 +36,13 @@ fuzz_target!(|data: &[u8]| {
     assert!(!asked.loggable().contains('\n'));
     if let Some(scope) = key::scope(&asked) {
         assert!(asked.keepable && matches!(asked.verb, Verb::Get | Verb::List | Verb::Watch), "{scope:?}");
+        let key = Key {
+            agent: asked.agent,
+            who: Who::Anonymous,
+            scope,
+            encoding: Encoding::Json,
+            form: Form::Object,
+        };
+        assert_eq!(Key::from_bytes(&key.to_bytes()), Some(key));
     }
 });

@@ -1,0 +1,166 @@
+//! Opens what answers are kept in. Nothing here keeps the hub from starting: where the flash cannot be had, it keeps in
+//! memory, and says so.
+
+use crate::certs::seal_key;
+use crate::config::{Config, StoreKind};
+use crate::limits;
+use crate::store::Store;
+use crate::store::ram::Ram;
+use crate::store::ring::Ring;
+use crate::store::ring::engine::Settings;
+use crate::store::ring::layout::plain_digest;
+use crate::store::ring::recover::{Anew, OpenError};
+use crate::store::ring::thread::Opened;
+use crate::sys::clock::Clock;
+use crate::sys::file::make_private_directory;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// What is heard when the ring is open.
+pub type WhenOpened = oneshot::Receiver<Result<Opened, OpenError>>;
+
+/// A store to begin with.
+pub struct Begun {
+    pub store: Store,
+    /// What was in it, once that is read.
+    pub opened: Option<Opened>,
+    /// The ring is still being read or made: it takes what is offered, and tells what was in it when it is open.
+    pub later: Option<WhenOpened>,
+    /// What somebody should do something about.
+    pub troubles: Vec<String>,
+}
+
+/// The ring's folder below `cache_dir`.
+pub fn ring_dir(cache_dir: &Path) -> PathBuf {
+    cache_dir.join("_internal").join("ring")
+}
+
+/// What the ring tells nodes apart by.
+pub fn node_digest(node_name: &str) -> u64 {
+    plain_digest(node_name.as_bytes())
+}
+
+/// Waits for the ring for at most [`limits::RING_OPEN_WAIT`].
+pub async fn begin(config: &Config, clock: &Arc<Clock>) -> Begun {
+    if config.store == StoreKind::Ram {
+        return in_memory(config, Vec::new());
+    }
+    let mut troubles = Vec::new();
+    let (ring, mut when_opened) = match start(config, clock, &mut troubles) {
+        Ok(started) => started,
+        Err(trouble) => {
+            troubles.push(trouble);
+            return in_memory(config, troubles);
+        }
+    };
+    let opened = match timeout(limits::RING_OPEN_WAIT, &mut when_opened).await {
+        Ok(Ok(Ok(opened))) => Some(opened),
+        Ok(Ok(Err(error))) => {
+            troubles.push(not_opened(config, &error));
+            return in_memory(config, troubles);
+        }
+        Ok(Err(_)) => {
+            troubles.push(not_opened(
+                config,
+                &io::Error::other("the store has ended").into(),
+            ));
+            return in_memory(config, troubles);
+        }
+        Err(_) => {
+            log::warn!(
+                "cache: {} is still being read; until then nothing is answered from it",
+                config.cache_dir.display()
+            );
+            None
+        }
+    };
+    Begun {
+        store: Store::Ring(ring),
+        later: opened.is_none().then_some(when_opened),
+        opened,
+        troubles,
+    }
+}
+
+fn start(
+    config: &Config,
+    clock: &Arc<Clock>,
+    troubles: &mut Vec<String>,
+) -> Result<(Ring, WhenOpened), String> {
+    let directory = ring_dir(&config.cache_dir);
+    make_private_directory(&directory).map_err(|error| in_memory_since(&error))?;
+    let has_ring = directory.join("super").exists();
+    let configured = config.seal_key_file.as_deref();
+    let key = seal_key::load(configured, &config.state_dir, has_ring)
+        .map_err(|error| in_memory_since(&format!("seal_key_file: {error}")))?;
+    troubles.extend(key.warnings().iter().map(ToString::to_string));
+    let settings = Settings {
+        bytes_max: config.cache_bytes_max as u64,
+        node: node_digest(&config.node_name),
+        flush: config.flush,
+        daily: config.daily_write_bytes,
+    };
+    let clock = Arc::clone(clock);
+    let unix_secs = Box::new(move || {
+        let now = clock.now();
+        if now > limits::CLOCK_UNSET_UNIX_SECS {
+            now
+        } else {
+            0
+        }
+    });
+    Ring::start(&directory, key.bytes().to_vec(), settings, unix_secs)
+        .map_err(|error| not_opened(config, &OpenError::Io(error)))
+}
+
+/// What the log says of a ring that is open.
+pub fn tell(config: &Config, opened: &Opened) {
+    let place = ring_dir(&config.cache_dir);
+    let place = place.display();
+    match opened.anew {
+        Some(Anew::First) => log::info!("cache: begun in {place}"),
+        Some(anew) => log::warn!("cache: begun anew in {place}: {anew}"),
+        None => log::info!(
+            "cache: {} collections found in {place} after {} ms",
+            opened.collections.len(),
+            opened.took.as_millis()
+        ),
+    }
+}
+
+/// Why the ring could not be opened, and what that means.
+pub fn not_opened(config: &Config, error: &OpenError) -> String {
+    let place = ring_dir(&config.cache_dir);
+    let place = place.display();
+    in_memory_since(&match error {
+        OpenError::Io(error) if error.kind() == io::ErrorKind::WouldBlock => format!(
+            "cache_dir: another process holds {place}; two hubs cannot share a cache, give each a cache_dir of its own"
+        ),
+        OpenError::Io(error) if error.kind() == io::ErrorKind::StorageFull => format!(
+            "cache_dir: no room on the partition of {place} for {} bytes; make room, or lower cache_max_bytes",
+            config.cache_bytes_max
+        ),
+        OpenError::Io(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            format!(
+                "cache_dir: the partition of {place} is read-only; mount it rw, or name another cache_dir"
+            )
+        }
+        error => format!("cache_dir: {place} cannot be used: {error}"),
+    })
+}
+
+fn in_memory_since(why: &dyn std::fmt::Display) -> String {
+    format!("{why}; answers are kept in memory until the next start")
+}
+
+fn in_memory(config: &Config, troubles: Vec<String>) -> Begun {
+    Begun {
+        store: Store::Ram(Ram::new(config.cache_bytes_max)),
+        opened: None,
+        later: None,
+        troubles,
+    }
+}
