@@ -12,10 +12,8 @@ use edge_hub::store::ring::engine::{Engine, Moment, Settings};
 use edge_hub::store::ring::files::Files;
 use edge_hub::store::ring::fill::Label;
 
-use crate::objects::{COUNT, Kind, Objects};
+use crate::objects::{Kind, Objects};
 
-/// What a hub takes by default.
-const BYTES_MAX: u64 = 8 << 20;
 /// Sealed, as always.
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
@@ -27,10 +25,10 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// What is there, or a ring with nothing in it.
-    pub fn open(dir: &Path) -> io::Result<Ring> {
+    /// What is there, or a ring with nothing in it, of so many bytes at most.
+    pub fn open(dir: &Path, bytes_max: u64) -> io::Result<Ring> {
         let settings = Settings {
-            bytes_max: BYTES_MAX,
+            bytes_max,
             node: 1,
             flush: Duration::from_secs(2),
             // The budget is not what is measured.
@@ -56,7 +54,7 @@ impl Ring {
         for kind in Kind::ALL {
             let id = self.ids[kind as usize];
             self.engine.begin(id, 1, Some(id));
-            for at in (0..COUNT).filter(|at| objects.kind(*at) == kind) {
+            for at in objects.of(kind) {
                 let (json, key) = (objects.json(at), objects.key(at));
                 let tag = tag(kind, &json);
                 let put = self.engine.put(id, key, Bytes::from(json), tag);
@@ -99,6 +97,16 @@ impl Ring {
             None if notices.is_empty() => Ok(()),
             off => Err(io::Error::other(format!("{off:?} {notices:?}"))),
         }
+    }
+
+    /// Objects in it.
+    pub fn count(&self) -> usize {
+        self.engine.collections().map(|(_, c)| c.table.len()).sum()
+    }
+
+    /// Bytes written since it was opened.
+    pub fn written(&self) -> u64 {
+        self.engine.log().written.bytes()
     }
 
     pub fn syncs(&self) -> u64 {
