@@ -361,6 +361,8 @@ pub const STORE_KEY_BYTES_MAX: usize = 1024;
 pub const STORE_NOTE_BYTES_MAX: usize = 1024;
 /// Bytes of a version: a `resourceVersion` is a number of at most 20 digits, of other servers a short word.
 pub const STORE_VERSION_BYTES_MAX: usize = 128;
+/// Bytes of values of a collection that is told in the order of its keys: it is held in memory for that.
+pub const STORE_SORTED_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of records in one frame: the largest object and what goes with it.
 pub const RING_FRAME_RAW_BYTES_MAX: usize = OBJECT_BYTES_MAX + 64 * 1024;
 /// Bytes of records that are written out of turn: more would not share a frame ([`RING_PACK_BYTES`]); less compresses
@@ -393,8 +395,8 @@ pub const RING_MARKERS_PER_FRAME: usize = 2;
 /// Items adopted between two looks at the room that is left.
 pub const RING_ADOPT_RECORDS: usize = 256;
 /// Bytes of values that may wait for the store's thread: a list that comes faster than the flash takes it. Over it the
-/// list is not kept, the client does not wait (design.md rule 4).
-pub const RING_QUEUE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// list is not kept, the client does not wait (design.md rule 4). A quarter of the cap, but within these.
+pub const RING_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 2 * 1024 * 1024..=16 * 1024 * 1024;
 /// Bytes of a list's items that go to the thread together: fewer wake-ups.
 pub const RING_BATCH_BYTES: usize = 16 * 1024;
 /// Stack of the store's thread: frames lie on the heap.

@@ -115,9 +115,10 @@ fn words(row: &Shown, class: Option<Class>) -> [String; COLUMNS.len()] {
 
 /// Whether it is current. All that is kept is whole.
 fn state(row: &Shown) -> &'static str {
-    match row.live {
-        true => "complete",
-        false => "frozen(not-followed)",
+    match (row.live, row.behind) {
+        (_, true) => "behind",
+        (true, false) => "complete",
+        (false, false) => "frozen(not-followed)",
     }
 }
 
@@ -207,6 +208,7 @@ mod tests {
             bytes: 4096,
             version: "4711".to_owned(),
             live,
+            behind: false,
             age: Duration::from_secs(age_secs),
         }
     }

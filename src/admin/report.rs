@@ -27,7 +27,7 @@ pub fn status(shared: &Shared) -> Status {
         link: link(shared),
         servers: shared.upstream.status().into_iter().map(server).collect(),
         store: Store {
-            kind: "ram".to_owned(),
+            kind: cache.kind().to_owned(),
             bytes: totals.bytes as u64,
             bytes_max: totals.bytes_max as u64,
             collections: totals.collections as u64,

@@ -135,6 +135,8 @@ pub struct Shown {
     pub bytes: usize,
     pub version: String,
     pub live: bool,
+    /// The store could not follow: it stays as it is until it is replaced.
+    pub behind: bool,
     pub age: Duration,
 }
 
@@ -204,6 +206,7 @@ impl Cache {
                 bytes,
                 version: self.store.version(entry.id)?.to_owned(),
                 live: entry.live > 0,
+                behind: self.store.is_frozen(entry.id),
                 age: entry.age(now),
             })
         };

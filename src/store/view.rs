@@ -4,6 +4,7 @@ use super::ram;
 use super::ring::front::Reader;
 use super::ring::read::Snapshot;
 use super::ring::thread::OneRead;
+use crate::limits;
 use bytes::Bytes;
 use std::fmt;
 use std::rc::Rc;
@@ -92,7 +93,7 @@ impl View {
         match &self.items {
             Items::Ram(items) => Reading::Ram(ram::Reading::new(Rc::clone(items))),
             Items::Ring(snapshot, reader) => {
-                Reading::Ring(Some(Box::new(Snapshot::clone(snapshot))), reader.clone())
+                Reading::Ring(OfRing::new(Snapshot::clone(snapshot), reader.clone()))
             }
             #[cfg(test)]
             Items::Torn(items) => Reading::Torn(ram::Reading::new(Rc::clone(items))),
@@ -115,8 +116,7 @@ impl View {
 /// A view while it is read. After an error it is to be dropped.
 pub enum Reading {
     Ram(ram::Reading),
-    /// The rest of it; nothing once something was lost.
-    Ring(Option<Box<Snapshot>>, Reader),
+    Ring(OfRing),
     #[cfg(test)]
     Torn(ram::Reading),
 }
@@ -126,16 +126,7 @@ impl Reading {
     pub async fn next(&mut self) -> Result<Option<Vec<Item>>, Lost> {
         match self {
             Reading::Ram(reading) => Ok(reading.next_items()),
-            Reading::Ring(rest, reader) => {
-                let snapshot = rest.take().ok_or(Lost)?;
-                let (items, snapshot) = reader.read(*snapshot).await.ok_or(Lost)?;
-                *rest = Some(Box::new(snapshot));
-                let items = items.into_iter().map(|item| Item {
-                    key: item.key.into(),
-                    value: item.value,
-                });
-                Ok(Some(items.collect::<Vec<_>>()).filter(|items| !items.is_empty()))
-            }
+            Reading::Ring(reading) => reading.next().await,
             #[cfg(test)]
             Reading::Torn(reading) => {
                 let mut items = reading.next_items().ok_or(Lost)?;
@@ -145,6 +136,59 @@ impl Reading {
                 Ok(Some(items))
             }
         }
+    }
+}
+
+/// A snapshot while it is read. A small one comes in the order of its keys, as an API server lists; a large one as it
+/// lies on flash, which is as it was listed, and what has changed since behind that.
+pub struct OfRing {
+    /// The rest of it; nothing once something was lost.
+    rest: Option<Box<Snapshot>>,
+    reader: Reader,
+    small: bool,
+}
+
+impl OfRing {
+    fn new(snapshot: Snapshot, reader: Reader) -> OfRing {
+        OfRing {
+            small: snapshot.lens().sum::<usize>() <= limits::STORE_SORTED_BYTES_MAX,
+            rest: Some(Box::new(snapshot)),
+            reader,
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<Item>>, Lost> {
+        let mut items = self.some().await?;
+        if self.small {
+            let mut all = Vec::new();
+            while !items.is_empty() {
+                // A frame holds others' items too, and would stay in memory as a whole.
+                items.iter_mut().for_each(Item::detach);
+                all.append(&mut items);
+                items = self.some().await?;
+            }
+            all.sort_by(|a, b| a.key.cmp(&b.key));
+            items = all;
+        }
+        Ok(Some(items).filter(|items| !items.is_empty()))
+    }
+
+    async fn some(&mut self) -> Result<Vec<Item>, Lost> {
+        let snapshot = self.rest.take().ok_or(Lost)?;
+        let (items, snapshot) = self.reader.read(*snapshot).await.ok_or(Lost)?;
+        self.rest = Some(Box::new(snapshot));
+        let items = items.into_iter().map(|item| Item {
+            key: item.key.into(),
+            value: item.value,
+        });
+        Ok(items.collect())
+    }
+}
+
+impl Item {
+    /// Takes its bytes out of what they were read with.
+    fn detach(&mut self) {
+        self.value = Bytes::copy_from_slice(&self.value);
     }
 }
 

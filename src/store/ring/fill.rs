@@ -18,6 +18,8 @@ pub struct Fill {
     /// The collection that it will replace.
     replaces: Option<u64>,
     items: BTreeMap<u64, Item>,
+    /// Keys of what waits in memory, as they came: so they are written, and read again.
+    arrived: Vec<u64>,
     /// Bytes of what waits in memory.
     held: usize,
     /// Bytes of all values.
@@ -112,6 +114,7 @@ impl<M: Media> Engine<M> {
                     class,
                     replaces,
                     items: BTreeMap::new(),
+                    arrived: Vec::new(),
                     held: 0,
                     bytes: 0,
                     log_id: None,
@@ -153,7 +156,10 @@ impl<M: Media> Engine<M> {
             },
         };
         filling.bytes += u64::from(entry.len);
-        filling.held += item.held.as_ref().map_or(0, held_bytes);
+        if let Some(held) = &item.held {
+            filling.held += held_bytes(held);
+            filling.arrived.push(entry.key);
+        }
         filling.items.insert(entry.key, item);
         if filling.held > self.flush_bytes() {
             return self.write_ahead(fill);
@@ -208,22 +214,29 @@ impl<M: Media> Engine<M> {
                 pack.add(&Record::Delete { id: log_id, key });
             }
             let mut keys = Vec::new();
-            for (digest, item) in &filling.items {
-                let Some((key, value)) = &item.held else {
+            let mut seen = 0;
+            for digest in &filling.arrived {
+                // What was put twice, or taken out again, is not held here any more.
+                let Some(item) = filling.items.get(digest) else {
+                    seen += 1;
                     continue;
                 };
-                let bytes = record::bytes_max(key.len(), value.len());
-                if pack.raw.len() + bytes > pack_bytes && pack.records > 0 {
-                    break;
+                if let Some((key, value)) = &item.held {
+                    let bytes = record::bytes_max(key.len(), value.len());
+                    if pack.raw.len() + bytes > pack_bytes && pack.records > 0 {
+                        break;
+                    }
+                    keys.push((*digest, pack.records));
+                    pack.add(&Record::Put(record::Put {
+                        id: log_id,
+                        tag: item.entry.tag,
+                        key,
+                        value,
+                    }));
                 }
-                keys.push((*digest, pack.records));
-                pack.add(&Record::Put(record::Put {
-                    id: log_id,
-                    tag: item.entry.tag,
-                    key,
-                    value,
-                }));
+                seen += 1;
             }
+            filling.arrived.drain(..seen);
             if pack.records == 0 {
                 return Ok(());
             }

@@ -62,8 +62,8 @@ impl Ring {
     ) -> io::Result<(Ring, oneshot::Receiver<Result<Opened, OpenError>>)> {
         let (sender, receiver) = channel();
         let (opened, when_opened) = oneshot::channel();
-        let desk = Arc::new(Desk::default());
         let bytes_max = settings.bytes_max;
+        let desk = Arc::new(Desk::new(bytes_max));
         let files = Files::locked(directory)?;
         let for_thread = Arc::clone(&desk);
         let open = move |now: Moment| Engine::open(files, &secret, settings, now);

@@ -403,6 +403,11 @@ impl<M: Media> Log<M> {
         Ok(raw)
     }
 
+    /// The sequence number of a segment in use.
+    pub fn sequence_of(&self, number: u16) -> u64 {
+        self.segments.get(&number).map_or(0, |s| s.sequence)
+    }
+
     /// The sequence number of the head: what is appended later in another segment has a higher one.
     pub fn sequence(&self) -> u64 {
         self.sequence

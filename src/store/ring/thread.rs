@@ -95,8 +95,8 @@ pub struct OneRead {
 }
 
 /// What both sides see.
-#[derive(Default)]
 pub struct Desk {
+    queue_bytes_max: usize,
     /// Bytes of values in messages that were not taken yet.
     queued: AtomicUsize,
     told: Mutex<Vec<Told>>,
@@ -162,10 +162,21 @@ pub struct OpenedCollection {
 }
 
 impl Desk {
+    /// For a ring of at most `bytes_max`.
+    pub fn new(bytes_max: u64) -> Desk {
+        let (least, most) = limits::RING_QUEUE_BYTES.into_inner();
+        Desk {
+            queue_bytes_max: (bytes_max as usize / 4).clamp(least, most),
+            queued: AtomicUsize::new(0),
+            told: Mutex::default(),
+            published: Mutex::default(),
+        }
+    }
+
     /// Room for so many bytes more, if there is any. A lone big one always has some.
     pub fn reserve(&self, bytes: usize) -> bool {
         let queued = self.queued.load(Ordering::Relaxed);
-        let fits = queued == 0 || queued + bytes <= limits::RING_QUEUE_BYTES_MAX;
+        let fits = queued == 0 || queued + bytes <= self.queue_bytes_max;
         if fits {
             self.queued.fetch_add(bytes, Ordering::Relaxed);
         }
