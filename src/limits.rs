@@ -395,8 +395,8 @@ pub const RING_MARKERS_PER_FRAME: usize = 2;
 /// Items adopted between two looks at the room that is left.
 pub const RING_ADOPT_RECORDS: usize = 256;
 /// Bytes of values that may wait for the store's thread: a list that comes faster than the flash takes it. Over it the
-/// list is not kept, the client does not wait (design.md rule 4). A quarter of the cap, but within these.
-pub const RING_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 2 * 1024 * 1024..=16 * 1024 * 1024;
+/// list is not kept, the client does not wait (design.md rule 4). An eighth of the cap, but within these.
+pub const RING_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 1024 * 1024..=4 * 1024 * 1024;
 /// Bytes of a list's items that go to the thread together: fewer wake-ups.
 pub const RING_BATCH_BYTES: usize = 16 * 1024;
 /// Stack of the store's thread: frames lie on the heap.

@@ -110,6 +110,15 @@ pub struct Served {
 }
 
 impl Served {
+    /// Waits until the hub says that it keeps so many objects: it takes them behind the client's back.
+    pub async fn keeps(&self, objects: f64) {
+        let start = Instant::now();
+        while self.status("/store/objects") < objects {
+            assert!(start.elapsed() < Duration::from_secs(20), "{objects} are kept");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// What the hub says in `/status`, at a path such as `/store/bytes`.
     pub fn status(&self, pointer: &str) -> f64 {
         let mut stream = TcpStream::connect(self.admin.expect("the hub")).expect("a connection");
