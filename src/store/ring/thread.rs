@@ -3,6 +3,7 @@
 use super::collection::Why;
 use super::engine::{Counts, Engine, Moment, Notice};
 use super::fill::Label;
+use super::log::Written;
 use super::media::Media;
 use super::read::{Item, Snapshot};
 use super::record::Wear;
@@ -139,8 +140,12 @@ pub struct Stats {
     pub wear: Wear,
     pub daily_bytes: u64,
     pub counts: Counts,
-    pub padding_bytes: u64,
-    pub syncs: u64,
+    /// Bytes of keys and values that were offered since the process began.
+    pub payload_bytes: u64,
+    /// What was written for them.
+    pub log: Written,
+    /// How long it took to open it.
+    pub opening: Duration,
     /// Why nothing is written any more.
     pub off: Option<String>,
 }
@@ -216,6 +221,8 @@ pub struct Keeper<M> {
     stamps: HashMap<u64, u64>,
     /// Of fills that are known here.
     fills: HashMap<u64, bool>,
+    payload_bytes: u64,
+    opening: Duration,
     off_told: bool,
 }
 
@@ -255,13 +262,15 @@ pub fn run<M: Media>(
         clock,
         stamps: HashMap::new(),
         fills: HashMap::new(),
+        payload_bytes: 0,
+        opening: started.elapsed(),
         off_told: false,
     };
     keeper.publish();
     let _ = opened.send(Ok(Opened {
         anew,
         collections,
-        took: started.elapsed(),
+        took: keeper.opening,
     }));
     keeper.serve(receiver);
 }
@@ -293,6 +302,7 @@ impl<M: Media> Keeper<M> {
             });
             if let Some(message) = message {
                 let bytes = message.bytes();
+                self.payload_bytes += message.payload();
                 self.take(message);
                 self.desk.release(bytes);
             }
@@ -476,8 +486,9 @@ impl<M: Media> Keeper<M> {
             wear: self.engine.wear(),
             daily_bytes: self.engine.daily_bytes(),
             counts: self.engine.counts,
-            padding_bytes: log.written.padding,
-            syncs: log.written.syncs,
+            payload_bytes: self.payload_bytes,
+            log: log.written,
+            opening: self.opening,
             off: self.engine.off().map(str::to_owned),
         };
         let sizes = (self.engine.collections())
@@ -496,6 +507,23 @@ impl<M: Media> Keeper<M> {
 }
 
 impl Message {
+    /// Bytes of the keys and values in it.
+    fn payload(&self) -> u64 {
+        let item = |item: &NewItem| (item.key.len() + item.value.len()) as u64;
+        match self {
+            Message::Put { items, .. } | Message::Commit { items, .. } => {
+                items.iter().map(item).sum()
+            }
+            Message::Apply { changes, .. } => (changes.iter())
+                .map(|change| match change {
+                    OwnedChange::Put(put) => item(put),
+                    OwnedChange::Delete(_) => 0,
+                })
+                .sum(),
+            _ => 0,
+        }
+    }
+
     /// Bytes of the values in it.
     fn bytes(&self) -> usize {
         match self {
