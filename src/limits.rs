@@ -338,6 +338,11 @@ pub const LINKS_WILD_MAX: usize = LINKS_MAX / 2;
 /// When links that could not be made are tried again.
 pub const LINK_RETRY_EVERY: Duration = Duration::from_secs(60);
 
+/// Connections to the control socket: a person or two with a command each.
+pub const CONTROL_CONNECTIONS_MAX: usize = 4;
+/// When a control socket that could not be opened is tried again.
+pub const CONTROL_RETRY_EVERY: Duration = Duration::from_secs(60);
+
 // ---- hub
 
 /// How long the end waits for the flash. More than an SD card's longest pause; less than what supervisors grant.

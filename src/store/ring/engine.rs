@@ -84,6 +84,8 @@ pub struct Engine<M> {
     notices: Vec<Notice>,
     off: Option<String>,
     pub counts: Counts,
+    /// Names of what was there when it was opened, and is not whole.
+    pub broken: Vec<Box<[u8]>>,
 }
 
 impl<M: Media> Engine<M> {
@@ -104,6 +106,7 @@ impl<M: Media> Engine<M> {
             notices: Vec::new(),
             off: None,
             counts: Counts::default(),
+            broken: Vec::new(),
         }
     }
 

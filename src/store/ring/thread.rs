@@ -7,7 +7,8 @@ use super::log::Written;
 use super::media::Media;
 use super::read::{Item, Snapshot};
 use super::record::Wear;
-use super::recover::{Anew, OpenError, Verified};
+use super::recover::{Anew, OpenError};
+use super::report::SegmentState;
 use crate::limits;
 use crate::store::{Change, Class};
 use bytes::Bytes;
@@ -62,8 +63,8 @@ pub enum Message {
         snapshot: Snapshot,
         reply: oneshot::Sender<Option<(Vec<Item>, Snapshot)>>,
     },
-    Verify {
-        reply: oneshot::Sender<Verified>,
+    Segments {
+        reply: oneshot::Sender<Vec<SegmentState>>,
     },
     Flush {
         done: Option<oneshot::Sender<()>>,
@@ -154,6 +155,8 @@ pub struct Stats {
 pub struct Opened {
     pub anew: Option<Anew>,
     pub collections: Vec<OpenedCollection>,
+    /// Collections of which something could not be read: they are not told.
+    pub broken: usize,
     pub took: Duration,
 }
 
@@ -239,13 +242,14 @@ pub fn run<M: Media>(
         up: Duration::ZERO,
         unix: clock(),
     };
-    let (engine, anew) = match open(now) {
+    let (mut engine, anew) = match open(now) {
         Ok(opened) => opened,
         Err(error) => {
             let _ = opened.send(Err(error));
             return;
         }
     };
+    let broken = std::mem::take(&mut engine.broken).len();
     let collections = (engine.collections())
         .map(|(id, c)| OpenedCollection {
             id,
@@ -270,6 +274,7 @@ pub fn run<M: Media>(
     let _ = opened.send(Ok(Opened {
         anew,
         collections,
+        broken,
         took: keeper.opening,
     }));
     keeper.serve(receiver);
@@ -397,8 +402,8 @@ impl<M: Media> Keeper<M> {
                     let _ = reply.send(some.ok().map(|some| (some, snapshot)));
                 }
             }
-            Message::Verify { reply } => {
-                let _ = reply.send(self.engine.verify());
+            Message::Segments { reply } => {
+                let _ = reply.send(self.engine.segments());
             }
             Message::Flush { done } => {
                 self.engine.flush();
@@ -479,17 +484,10 @@ impl<M: Media> Keeper<M> {
     }
 
     fn publish(&mut self) {
-        let log = self.engine.log();
         let stats = Stats {
-            live_bytes: self.engine.live_bytes(),
-            file_bytes: u64::from(log.count()) * u64::from(log.segment_bytes()),
-            wear: self.engine.wear(),
-            daily_bytes: self.engine.daily_bytes(),
-            counts: self.engine.counts,
             payload_bytes: self.payload_bytes,
-            log: log.written,
             opening: self.opening,
-            off: self.engine.off().map(str::to_owned),
+            ..self.engine.stats()
         };
         let sizes = (self.engine.collections())
             .map(|(id, c)| (id, (c.table.len(), c.bytes as usize)))
