@@ -201,7 +201,7 @@ impl<M: Media> Engine<M> {
             bytes_max: 0,
             node,
             flush: std::time::Duration::MAX,
-            daily: 0,
+            daily: u64::MAX,
         };
         let log = Log::new(media, keys, read.segment_bytes);
         Ok(Engine::recover(log, settings, Moment::default())?)
