@@ -129,6 +129,12 @@ pub fn tell(config: &Config, opened: &Opened) {
             opened.took.as_millis()
         ),
     }
+    if opened.broken > 0 {
+        log::warn!(
+            "cache: {} collections in {place} can no longer be read whole: they are not told until they are listed again",
+            opened.broken
+        );
+    }
 }
 
 /// Why the ring could not be opened, and what that means.

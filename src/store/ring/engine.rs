@@ -84,6 +84,8 @@ pub struct Engine<M> {
     notices: Vec<Notice>,
     off: Option<String>,
     pub counts: Counts,
+    /// Names of what was there when it was opened, and is not whole.
+    pub broken: Vec<Box<[u8]>>,
 }
 
 impl<M: Media> Engine<M> {
@@ -104,6 +106,7 @@ impl<M: Media> Engine<M> {
             notices: Vec::new(),
             off: None,
             counts: Counts::default(),
+            broken: Vec::new(),
         }
     }
 
@@ -375,7 +378,8 @@ impl<M: Media> Engine<M> {
                 self.pack_collection(id, &mut pack);
             }
         }
-        if !(pack.parts.is_empty() && pack.drops.is_empty()) && !self.write_pack(pack) {
+        let says_something = !pack.parts.is_empty() || !pack.drops.is_empty();
+        if says_something && !self.write_pack(pack) {
             return;
         }
         // None are left, but for those that went meanwhile, and where there was no room to say so.

@@ -6,7 +6,8 @@ use super::engine::Settings;
 use super::engine::{Engine, Moment};
 use super::files::Files;
 use super::read::Snapshot;
-use super::recover::{OpenError, Verified};
+use super::recover::OpenError;
+use super::report::SegmentState;
 use super::thread::{
     self, Desk, FillHead, Message, NewItem, OneRead, Opened, OwnedChange, Stats, Told,
 };
@@ -357,11 +358,11 @@ impl Ring {
         when_done
     }
 
-    /// Reads all that counts.
-    pub fn verify(&mut self) -> oneshot::Receiver<Verified> {
-        let (reply, verified) = oneshot::channel();
-        let _ = self.send(Message::Verify { reply });
-        verified
+    /// What is where.
+    pub fn segments(&self) -> oneshot::Receiver<Vec<SegmentState>> {
+        let (reply, segments) = oneshot::channel();
+        let _ = self.send(Message::Segments { reply });
+        segments
     }
 }
 
