@@ -106,7 +106,9 @@ fn segments(source: &mut Source, out: &mut dyn Write) -> Result<(), Failure> {
         "LIVE",
         "UNREADABLE",
     ];
-    let rows = source.segments()?.into_iter().map(|s| {
+    let segments = source.segments()?;
+    let bad: u32 = segments.iter().map(|s| s.bad).sum();
+    let rows = segments.into_iter().map(|s| {
         [
             s.number.to_string(),
             s.sequence.to_string(),
@@ -119,8 +121,15 @@ fn segments(source: &mut Source, out: &mut dyn Write) -> Result<(), Failure> {
     let rows: Vec<_> = std::iter::once(head.map(str::to_owned))
         .chain(rows)
         .collect();
-    match rows.len() {
-        1 => Ok(()),
-        _ => table(&rows, out).map_err(to_stdout),
+    if rows.len() > 1 {
+        table(&rows, out).map_err(to_stdout)?;
     }
+    if bad > 0 {
+        writeln!(
+            out,
+            "{bad} places cannot be read. A power cut leaves such; what was only there is kept again when it is told again."
+        )
+        .map_err(to_stdout)?;
+    }
+    Ok(())
 }

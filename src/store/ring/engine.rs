@@ -378,8 +378,8 @@ impl<M: Media> Engine<M> {
                 self.pack_collection(id, &mut pack);
             }
         }
-        let says_something = !pack.parts.is_empty() || !pack.drops.is_empty();
-        if says_something && !self.write_pack(pack) {
+        let is_empty = pack.parts.is_empty() && pack.drops.is_empty();
+        if !is_empty && !self.write_pack(pack) {
             return;
         }
         // None are left, but for those that went meanwhile, and where there was no room to say so.

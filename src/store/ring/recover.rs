@@ -258,21 +258,17 @@ impl<M: Media> Engine<M> {
             engine.budget = super::budget::Budget::new(daily, Some(wear.left), now.up);
         }
         engine.next_log_id = log_id_max + 1;
+        let mut broken: Vec<Box<[u8]>> = Vec::new();
         let mut whole: Vec<(u64, u64, Collection)> = Vec::new();
         let mut newest: HashMap<Box<[u8]>, u64> = HashMap::new();
-        let mut broken: Vec<Box<[u8]>> = Vec::new();
         // The newest first: of two of one name the other was given up, and nobody came to write that down.
         for (log_id, found) in found.into_iter().rev() {
-            let (order, was_there, name) = (found.order, found.marker.is_some(), found.committed());
+            let (order, committed) = (found.order, found.committed());
             let taken = take_over(&keys, log_id, found);
-            if taken.is_none() {
-                broken.extend(name);
-            }
             match taken.filter(|c| *newest.entry(c.name.clone()).or_insert(log_id) == log_id) {
                 Some(collection) => whole.push((order, log_id, collection)),
                 // It could seem whole again, once more of it is gone or can be read.
-                None if was_there => engine.bury(log_id),
-                None => {}
+                None => broken.extend(committed.inspect(|_| engine.bury(log_id))),
             }
         }
         // What was written last was used last, as far as anybody knows.
