@@ -7,6 +7,8 @@ mod support;
 mod bad_input;
 #[path = "through/door.rs"]
 mod door;
+#[path = "through/flash.rs"]
+mod flash;
 #[path = "through/hostile.rs"]
 mod hostile;
 #[path = "through/informers.rs"]
@@ -23,5 +25,7 @@ mod offline;
 mod online;
 #[path = "through/operator.rs"]
 mod operator;
+#[path = "through/places.rs"]
+mod places;
 #[path = "through/restarts.rs"]
 mod restarts;
