@@ -177,6 +177,12 @@ pub const CONNECTIONS_DEFAULT: u64 = 512;
 pub const CLI_REPLY_BYTES_MAX: usize = 1 << 20;
 /// How long `status` waits for its whole answer. Longer than a busy hub on a slow device needs.
 pub const CLI_REPLY_SECS_MAX: u64 = 5;
+/// Bytes of one record of the hub's control socket: the largest object.
+pub const CLI_RECORD_BYTES_MAX: usize = OBJECT_BYTES_MAX + 64 * 1024;
+/// How long `cache` waits for the hub's next bytes: a slow card pauses for seconds.
+pub const CLI_SILENCE_SECS_MAX: u64 = 30;
+/// Bytes of a file's name that `cache export` makes, before `.json`: file systems allow 255.
+pub const FILE_NAME_BYTES_MAX: usize = 200;
 /// Characters of a log line. The longest request path that is let in fits; logd and the journal cut far above.
 pub const LOG_LINE_CHARS_MAX: usize = 4_096;
 /// How long `check` gives one server: to resolve, to connect, to answer.
@@ -338,6 +344,11 @@ pub const LINKS_WILD_MAX: usize = LINKS_MAX / 2;
 /// When links that could not be made are tried again.
 pub const LINK_RETRY_EVERY: Duration = Duration::from_secs(60);
 
+/// Connections to the control socket: a person or two with a command each.
+pub const CONTROL_CONNECTIONS_MAX: usize = 4;
+/// When a control socket that could not be opened is tried again.
+pub const CONTROL_RETRY_EVERY: Duration = Duration::from_secs(60);
+
 // ---- hub
 
 /// How long the end waits for the flash. More than an SD card's longest pause; less than what supervisors grant.
@@ -365,8 +376,9 @@ pub const STORE_VERSION_BYTES_MAX: usize = 128;
 pub const STORE_SORTED_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of records in one frame: the largest object and what goes with it.
 pub const RING_FRAME_RAW_BYTES_MAX: usize = OBJECT_BYTES_MAX + 64 * 1024;
-/// Bytes of records that are written out of turn: more would be lost by a cut, less compresses badly (flash.md 3.1).
-pub const RING_FLUSH_BYTES: usize = 32 * 1024;
+/// Bytes of records that are written out of turn: more would not share a frame ([`RING_PACK_BYTES`]); less compresses
+/// worse: with 32 KiB, sixteen updates at a time of 3 KB each cost 1230 bytes apiece, with this 910.
+pub const RING_FLUSH_BYTES: usize = 60 * 1024;
 /// Bytes of records that share a frame: LZ4 looks no further back.
 pub const RING_PACK_BYTES: usize = 64 * 1024;
 /// Bytes of records that may wait where the day's budget does not let them be written; then collections freeze.
@@ -406,8 +418,8 @@ pub const RING_DROPS_PER_FRAME: usize = 1024;
 /// Items adopted between two looks at the room that is left.
 pub const RING_ADOPT_RECORDS: usize = 256;
 /// Bytes of values that may wait for the store's thread: a list that comes faster than the flash takes it. Over it the
-/// list is not kept, the client does not wait (design.md rule 4).
-pub const RING_QUEUE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// list is not kept, the client does not wait (design.md rule 4). An eighth of the cap, but within these.
+pub const RING_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 1024 * 1024..=4 * 1024 * 1024;
 /// Bytes of a list's items that go to the thread together: fewer wake-ups.
 pub const RING_BATCH_BYTES: usize = 16 * 1024;
 /// Stack of the store's thread: frames lie on the heap.

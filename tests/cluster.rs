@@ -5,8 +5,12 @@ mod support;
 
 #[path = "through/bad_input.rs"]
 mod bad_input;
+#[path = "through/cache_cli.rs"]
+mod cache_cli;
 #[path = "through/door.rs"]
 mod door;
+#[path = "through/flash.rs"]
+mod flash;
 #[path = "through/hostile.rs"]
 mod hostile;
 #[path = "through/informers.rs"]
@@ -23,5 +27,7 @@ mod offline;
 mod online;
 #[path = "through/operator.rs"]
 mod operator;
+#[path = "through/places.rs"]
+mod places;
 #[path = "through/restarts.rs"]
 mod restarts;

@@ -65,7 +65,13 @@ fn twenty_thousand_config_maps() {
             .client()
             .call(Call::get(&door.maps("")).accept(accept))
             .expect(200);
-        assert!(offline.body == online.body, "{accept}: byte for byte");
+        let at = (offline.body.iter().zip(online.body.iter())).position(|(a, b)| a != b);
+        assert!(
+            offline.body == online.body,
+            "{accept}: byte for byte, but at {at:?}: {:?} for {:?}",
+            at.map(|at| String::from_utf8_lossy(&offline.body[at.saturating_sub(200)..][..300])),
+            at.map(|at| String::from_utf8_lossy(&online.body[at.saturating_sub(200)..][..300])),
+        );
         let mut watch = door
             .client()
             .watch(&door.maps(&format!("?{WATCH_LIST}")), accept_watch);

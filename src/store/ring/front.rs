@@ -6,7 +6,8 @@ use super::engine::Settings;
 use super::engine::{Engine, Moment};
 use super::files::Files;
 use super::read::Snapshot;
-use super::recover::{OpenError, Verified};
+use super::recover::OpenError;
+use super::report::SegmentState;
 use super::thread::{
     self, Desk, FillHead, Message, NewItem, OneRead, Opened, OwnedChange, Stats, Told,
 };
@@ -62,11 +63,23 @@ impl Ring {
     ) -> io::Result<(Ring, oneshot::Receiver<Result<Opened, OpenError>>)> {
         let (sender, receiver) = channel();
         let (opened, when_opened) = oneshot::channel();
-        let desk = Arc::new(Desk::default());
         let bytes_max = settings.bytes_max;
-        let files = Files::locked(directory)?;
+        let desk = Arc::new(Desk::new(bytes_max));
+        let (files, cannot_write) = match Files::locked(directory) {
+            // Then no other hub can write it either, and what is there can be told.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                (Files::unlocked(directory), Some(error))
+            }
+            locked => (locked?, None),
+        };
         let for_thread = Arc::clone(&desk);
-        let open = move |now: Moment| Engine::open(files, &secret, settings, now);
+        let open = move |now: Moment| {
+            let (mut engine, anew) = Engine::open(files, &secret, settings, now)?;
+            if let Some(error) = cannot_write {
+                engine.fail("opening", &error);
+            }
+            Ok((engine, anew))
+        };
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .stack_size(limits::RING_STACK_BYTES)
@@ -357,11 +370,11 @@ impl Ring {
         when_done
     }
 
-    /// Reads all that counts.
-    pub fn verify(&mut self) -> oneshot::Receiver<Verified> {
-        let (reply, verified) = oneshot::channel();
-        let _ = self.send(Message::Verify { reply });
-        verified
+    /// What is where.
+    pub fn segments(&self) -> oneshot::Receiver<Vec<SegmentState>> {
+        let (reply, segments) = oneshot::channel();
+        let _ = self.send(Message::Segments { reply });
+        segments
     }
 }
 

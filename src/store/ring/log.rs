@@ -432,6 +432,17 @@ impl<M: Media> Log<M> {
         Ok(raw)
     }
 
+    /// Bytes written to the segment from this place on.
+    pub fn bytes_from(&self, place: Place) -> u64 {
+        let end = self.segments.get(&place.segment).map_or(0, |s| s.blocks);
+        u64::from(end.saturating_sub(place.block)) * BLOCK as u64
+    }
+
+    /// The sequence number of a segment in use.
+    pub fn sequence_of(&self, number: u16) -> u64 {
+        self.segments.get(&number).map_or(0, |s| s.sequence)
+    }
+
     /// The sequence number of the head: what is appended later in another segment has a higher one.
     pub fn sequence(&self) -> u64 {
         self.sequence
@@ -474,7 +485,11 @@ impl<M: Media> Log<M> {
         while self.count() < count {
             if there.get(&number) != Some(&u64::from(self.segment_bytes)) {
                 let name = Name::Segment(number);
-                self.media.create(name, self.segment_bytes.into())?;
+                if let Err(error) = self.media.create(name, self.segment_bytes.into()) {
+                    // Where there was no room, a part of it takes what is left.
+                    let _ = self.media.remove(name);
+                    return Err(error);
+                }
                 self.free.push_back(number);
             }
             number += 1;

@@ -90,7 +90,8 @@ impl<M: Media> Engine<M> {
         let collection = self.collections.get(&id)?;
         let placed = collection.table.iter().filter(|e| !e.at.is_waiting());
         let mut items: Vec<(At, u32)> = placed.map(|e| (e.at, e.len)).collect();
-        items.sort_unstable();
+        // As they were written: a segment's number says nothing about its age.
+        items.sort_by_cached_key(|(at, _)| (self.log.sequence_of(at.segment), *at));
         let waiting: Arc<[Item]> = (collection.waiting.changes.values())
             .filter_map(|change| change.put.as_ref())
             .map(|(key, value)| Item {

@@ -3,10 +3,12 @@
 use super::collection::Why;
 use super::engine::{Counts, Engine, Moment, Notice};
 use super::fill::Label;
+use super::log::Written;
 use super::media::Media;
 use super::read::{Item, Snapshot};
 use super::record::Wear;
-use super::recover::{Anew, OpenError, Verified};
+use super::recover::{Anew, OpenError};
+use super::report::SegmentState;
 use crate::limits;
 use crate::store::{Change, Class};
 use bytes::Bytes;
@@ -61,8 +63,8 @@ pub enum Message {
         snapshot: Snapshot,
         reply: oneshot::Sender<Option<(Vec<Item>, Snapshot)>>,
     },
-    Verify {
-        reply: oneshot::Sender<Verified>,
+    Segments {
+        reply: oneshot::Sender<Vec<SegmentState>>,
     },
     Flush {
         done: Option<oneshot::Sender<()>>,
@@ -95,8 +97,8 @@ pub struct OneRead {
 }
 
 /// What both sides see.
-#[derive(Default)]
 pub struct Desk {
+    queue_bytes_max: usize,
     /// Bytes of values in messages that were not taken yet.
     queued: AtomicUsize,
     told: Mutex<Vec<Told>>,
@@ -139,8 +141,12 @@ pub struct Stats {
     pub wear: Wear,
     pub daily_bytes: u64,
     pub counts: Counts,
-    pub padding_bytes: u64,
-    pub syncs: u64,
+    /// Bytes of keys and values that were offered since the process began.
+    pub payload_bytes: u64,
+    /// What was written for them.
+    pub log: Written,
+    /// How long it took to open it.
+    pub opening: Duration,
     /// Why nothing is written any more.
     pub off: Option<String>,
 }
@@ -148,7 +154,11 @@ pub struct Stats {
 /// What was there when the ring was opened.
 pub struct Opened {
     pub anew: Option<Anew>,
+    /// There was no room for as much as it may take.
+    pub is_short: bool,
     pub collections: Vec<OpenedCollection>,
+    /// Collections of which something could not be read: they are not told.
+    pub broken: usize,
     pub took: Duration,
 }
 
@@ -162,10 +172,21 @@ pub struct OpenedCollection {
 }
 
 impl Desk {
+    /// For a ring of at most `bytes_max`.
+    pub fn new(bytes_max: u64) -> Desk {
+        let (least, most) = limits::RING_QUEUE_BYTES.into_inner();
+        Desk {
+            queue_bytes_max: (bytes_max as usize / 8).clamp(least, most),
+            queued: AtomicUsize::new(0),
+            told: Mutex::default(),
+            published: Mutex::default(),
+        }
+    }
+
     /// Room for so many bytes more, if there is any. A lone big one always has some.
     pub fn reserve(&self, bytes: usize) -> bool {
         let queued = self.queued.load(Ordering::Relaxed);
-        let fits = queued == 0 || queued + bytes <= limits::RING_QUEUE_BYTES_MAX;
+        let fits = queued == 0 || queued + bytes <= self.queue_bytes_max;
         if fits {
             self.queued.fetch_add(bytes, Ordering::Relaxed);
         }
@@ -205,6 +226,8 @@ pub struct Keeper<M> {
     stamps: HashMap<u64, u64>,
     /// Of fills that are known here.
     fills: HashMap<u64, bool>,
+    payload_bytes: u64,
+    opening: Duration,
     off_told: bool,
 }
 
@@ -221,13 +244,14 @@ pub fn run<M: Media>(
         up: Duration::ZERO,
         unix: clock(),
     };
-    let (engine, anew) = match open(now) {
+    let (mut engine, anew) = match open(now) {
         Ok(opened) => opened,
         Err(error) => {
             let _ = opened.send(Err(error));
             return;
         }
     };
+    let broken = std::mem::take(&mut engine.broken).len();
     let collections = (engine.collections())
         .map(|(id, c)| OpenedCollection {
             id,
@@ -244,13 +268,18 @@ pub fn run<M: Media>(
         clock,
         stamps: HashMap::new(),
         fills: HashMap::new(),
+        payload_bytes: 0,
+        opening: started.elapsed(),
         off_told: false,
     };
     keeper.publish();
+    keeper.tell_off();
     let _ = opened.send(Ok(Opened {
         anew,
+        is_short: keeper.engine.is_short,
         collections,
-        took: started.elapsed(),
+        broken,
+        took: keeper.opening,
     }));
     keeper.serve(receiver);
 }
@@ -282,6 +311,7 @@ impl<M: Media> Keeper<M> {
             });
             if let Some(message) = message {
                 let bytes = message.bytes();
+                self.payload_bytes += message.payload();
                 self.take(message);
                 self.desk.release(bytes);
             }
@@ -376,8 +406,8 @@ impl<M: Media> Keeper<M> {
                     let _ = reply.send(some.ok().map(|some| (some, snapshot)));
                 }
             }
-            Message::Verify { reply } => {
-                let _ = reply.send(self.engine.verify());
+            Message::Segments { reply } => {
+                let _ = reply.send(self.engine.segments());
             }
             Message::Flush { done } => {
                 self.engine.flush();
@@ -431,10 +461,14 @@ impl<M: Media> Keeper<M> {
                 }
             }
         }
+        self.tell_off();
+    }
+
+    fn tell_off(&mut self) {
         if let Some(off) = self.engine.off()
             && !self.off_told
         {
-            log::error!("cache: nothing is written any more until the next start: {off}");
+            log::error!("cache_dir: nothing is kept any more until the next start: {off}");
             self.off_told = true;
         }
     }
@@ -458,16 +492,10 @@ impl<M: Media> Keeper<M> {
     }
 
     fn publish(&mut self) {
-        let log = self.engine.log();
         let stats = Stats {
-            live_bytes: self.engine.live_bytes(),
-            file_bytes: u64::from(log.count()) * u64::from(log.segment_bytes()),
-            wear: self.engine.wear(),
-            daily_bytes: self.engine.daily_bytes(),
-            counts: self.engine.counts,
-            padding_bytes: log.written.padding,
-            syncs: log.written.syncs,
-            off: self.engine.off().map(str::to_owned),
+            payload_bytes: self.payload_bytes,
+            opening: self.opening,
+            ..self.engine.stats()
         };
         let sizes = (self.engine.collections())
             .map(|(id, c)| (id, (c.table.len(), c.bytes as usize)))
@@ -485,6 +513,23 @@ impl<M: Media> Keeper<M> {
 }
 
 impl Message {
+    /// Bytes of the keys and values in it.
+    fn payload(&self) -> u64 {
+        let item = |item: &NewItem| (item.key.len() + item.value.len()) as u64;
+        match self {
+            Message::Put { items, .. } | Message::Commit { items, .. } => {
+                items.iter().map(item).sum()
+            }
+            Message::Apply { changes, .. } => (changes.iter())
+                .map(|change| match change {
+                    OwnedChange::Put(put) => item(put),
+                    OwnedChange::Delete(_) => 0,
+                })
+                .sum(),
+            _ => 0,
+        }
+    }
+
     /// Bytes of the values in it.
     fn bytes(&self) -> usize {
         match self {
