@@ -198,12 +198,12 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     let tls = papers.upstream_tls(&clock).map_err(|e| failed(&e))?;
     let begun = store::begin(&config, &clock).await;
     let mut cache = Cache::new(begun.store, agents(&config), &random_bytes()?);
-    if let Some(opened) = &begun.opened {
-        store::tell(&config, opened);
-        cache.take_over(opened, clock.now());
-    }
     begun.troubles.iter().for_each(|t| log::warn!("{t}"));
     troubles.cache = begun.troubles;
+    if let Some(opened) = &begun.opened {
+        troubles.cache.extend(store::tell(&config, opened));
+        cache.take_over(opened, clock.now());
+    }
     let mut known = Known::default();
     cache.identities().for_each(|who| known.accept(who));
     Ok(Rc::new(Shared {
@@ -437,7 +437,8 @@ impl Shared {
             let config = self.config.borrow().clone();
             match when_opened.await {
                 Ok(Ok(opened)) => {
-                    store::tell(&config, &opened);
+                    let told = store::tell(&config, &opened);
+                    self.troubles.borrow_mut().cache.extend(told);
                     let now = self.clock.now();
                     self.cache.borrow_mut().take_over(&opened, now);
                     let cache = self.cache.borrow();
@@ -490,7 +491,11 @@ impl Shared {
         let others = others.chain(&troubles.control).cloned();
         let off = self.cache.borrow().flash().and_then(|flash| flash.off);
         let off = off.map(|why| {
-            format!("cache: nothing is kept any more until the next start, what was kept is still told: {why}")
+            format!(
+                "cache_dir: nothing is kept any more until the next start, what was kept is still told: {why}; \
+                 see to the partition of {}, then restart the hub",
+                store::ring_dir(&self.config.borrow().cache_dir).display()
+            )
         });
         file.chain(not_loaded).chain(off).chain(others).collect()
     }

@@ -9,6 +9,8 @@ mod bad_input;
 mod cache_cli;
 #[path = "through/door.rs"]
 mod door;
+#[path = "through/flash.rs"]
+mod flash;
 #[path = "through/hostile.rs"]
 mod hostile;
 #[path = "through/informers.rs"]
@@ -25,5 +27,7 @@ mod offline;
 mod online;
 #[path = "through/operator.rs"]
 mod operator;
+#[path = "through/places.rs"]
+mod places;
 #[path = "through/restarts.rs"]
 mod restarts;

@@ -91,7 +91,8 @@ fn start(
     troubles: &mut Vec<String>,
 ) -> Result<(Ring, WhenOpened), String> {
     let directory = ring_dir(&config.cache_dir);
-    make_private_directory(&directory).map_err(|error| in_memory_since(&error))?;
+    make_private_directory(&directory)
+        .map_err(|error| in_memory_since(&format!("cache_dir: {error}")))?;
     let has_ring = directory.join("super").exists();
     let configured = config.seal_key_file.as_deref();
     let key = seal_key::load(configured, &config.state_dir, has_ring)
@@ -116,13 +117,15 @@ fn start(
         .map_err(|error| not_opened(config, &OpenError::Io(error)))
 }
 
-/// What the log says of a ring that is open.
-pub fn tell(config: &Config, opened: &Opened) {
+/// What the log says of a ring that is open; what somebody should do something about is returned.
+#[must_use]
+pub fn tell(config: &Config, opened: &Opened) -> Vec<String> {
     let place = ring_dir(&config.cache_dir);
     let place = place.display();
+    let mut troubles = Vec::new();
     match opened.anew {
         Some(Anew::First) => log::info!("cache: begun in {place}"),
-        Some(anew) => log::warn!("cache: begun anew in {place}: {anew}"),
+        Some(anew) => troubles.push(begun_anew(config, anew)),
         None => log::info!(
             "cache: {} collections found in {place} after {} ms",
             opened.collections.len(),
@@ -130,11 +133,35 @@ pub fn tell(config: &Config, opened: &Opened) {
         ),
     }
     if opened.broken > 0 {
-        log::warn!(
+        troubles.push(format!(
             "cache: {} collections in {place} can no longer be read whole: they are not told until they are listed again",
             opened.broken
-        );
+        ));
     }
+    if opened.is_short {
+        troubles.push(format!(
+            "cache_max_bytes: no room on the partition of {place} for {} bytes: it stays as small as it was; \
+             make room, or lower cache_max_bytes",
+            config.cache_bytes_max
+        ));
+    }
+    troubles.iter().for_each(|trouble| log::warn!("{trouble}"));
+    troubles
+}
+
+/// What was there is lost, and why.
+fn begun_anew(config: &Config, anew: Anew) -> String {
+    let key = match anew {
+        Anew::Key => "seal_key_file",
+        Anew::Node => "node_name",
+        Anew::Cap => "cache_max_bytes",
+        Anew::First | Anew::Unreadable | Anew::Format(_) => "cache_dir",
+    };
+    format!(
+        "{key}: {}; begun anew in {}, which fills as clients ask while the API server can be reached",
+        anew,
+        ring_dir(&config.cache_dir).display()
+    )
 }
 
 /// Why the ring could not be opened, and what that means.
@@ -146,7 +173,7 @@ pub fn not_opened(config: &Config, error: &OpenError) -> String {
             "cache_dir: another process holds {place}; two hubs cannot share a cache, give each a cache_dir of its own"
         ),
         OpenError::Io(error) if error.kind() == io::ErrorKind::StorageFull => format!(
-            "cache_dir: no room on the partition of {place} for {} bytes; make room, or lower cache_max_bytes",
+            "cache_dir: no room on the partition of {place} for {} bytes (cache_max_bytes); make room, or lower it",
             config.cache_bytes_max
         ),
         OpenError::Io(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
@@ -154,7 +181,9 @@ pub fn not_opened(config: &Config, error: &OpenError) -> String {
                 "cache_dir: the partition of {place} is read-only; mount it rw, or name another cache_dir"
             )
         }
-        error => format!("cache_dir: {place} cannot be used: {error}"),
+        error => format!(
+            "cache_dir: {place} cannot be used: {error}; move it away, or name another cache_dir"
+        ),
     })
 }
 

@@ -99,6 +99,9 @@ fn way_out(cause: &io::Error) -> &'static str {
         }
         io::ErrorKind::ReadOnlyFilesystem => "; mount it writable, or choose another place",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "; a file is in the way: move it away, or choose another place"
+        }
         _ => "",
     }
 }

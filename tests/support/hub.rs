@@ -180,6 +180,11 @@ impl Hub {
         self.signal("HUP");
     }
 
+    /// Changes a key for the next start.
+    pub fn change(&mut self, key: &str, value: impl Into<Value>) {
+        self.config[key] = value.into();
+    }
+
     /// Sends a signal by its name, such as `TERM`.
     pub fn signal(&self, name: &str) {
         self.program.as_ref().expect("a running hub").signal(name);

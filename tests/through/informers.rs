@@ -13,17 +13,17 @@ use crate::support::{throughout, until};
 /// client-go may wait that long after it was refused a few times.
 const BACK_OFF: Duration = Duration::from_secs(90);
 
-const KINDS: [(&str, &str); 4] = [
+pub const KINDS: [(&str, &str); 4] = [
     ("on", "protobuf"),
     ("on", "json"),
     ("off", "protobuf"),
     ("off", "json"),
 ];
 
-struct Informer(Program);
+pub struct Informer(Program);
 
 impl Informer {
-    fn start(door: &Door, watch_list: &str, content: &str) -> Informer {
+    pub fn start(door: &Door, watch_list: &str, content: &str) -> Informer {
         let text = kubeconfig(&door.hub.url(), &door.hub.ca(), &User::Token(&door.token));
         let config = door.dir.write("informer.json", text);
         Informer(Program::start(
@@ -38,7 +38,7 @@ impl Informer {
         ))
     }
 
-    fn printed(&self, kind: &str) -> Vec<Value> {
+    pub fn printed(&self, kind: &str) -> Vec<Value> {
         let lines = self.0.lines();
         let lines = lines
             .iter()
@@ -61,7 +61,7 @@ impl Informer {
     }
 
     #[track_caller]
-    fn synced(&self) -> u64 {
+    pub fn synced(&self) -> u64 {
         until(
             &format!("the informer has synced: {:#?}", self.0.lines()),
             SOON,

@@ -55,11 +55,11 @@ pub fn kept(reply: &Whole) {
     );
 }
 
-fn get(client: &Client, path: &str, accept: &str) -> Whole {
+pub fn get(client: &Client, path: &str, accept: &str) -> Whole {
     client.call(Call::get(path).accept(accept))
 }
 
-fn list_version(reply: &Whole) -> String {
+pub fn list_version(reply: &Whole) -> String {
     if reply.header("content-type").starts_with(PROTOBUF) {
         protobuf::list(&reply.body).0
     } else {
@@ -70,7 +70,7 @@ fn list_version(reply: &Whole) -> String {
     }
 }
 
-fn item_names(reply: &Whole) -> Vec<String> {
+pub fn item_names(reply: &Whole) -> Vec<String> {
     if reply.header("content-type").starts_with(PROTOBUF) {
         return protobuf::list(&reply.body)
             .1

@@ -83,6 +83,8 @@ pub struct Engine<M> {
     uses: u64,
     notices: Vec<Notice>,
     off: Option<String>,
+    /// There was no room for all the segments that it may have.
+    pub is_short: bool,
     pub counts: Counts,
     /// Names of what was there when it was opened, and is not whole.
     pub broken: Vec<Box<[u8]>>,
@@ -105,6 +107,7 @@ impl<M: Media> Engine<M> {
             uses: 0,
             notices: Vec::new(),
             off: None,
+            is_short: false,
             counts: Counts::default(),
             broken: Vec::new(),
         }

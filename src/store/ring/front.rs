@@ -65,9 +65,21 @@ impl Ring {
         let (opened, when_opened) = oneshot::channel();
         let bytes_max = settings.bytes_max;
         let desk = Arc::new(Desk::new(bytes_max));
-        let files = Files::locked(directory)?;
+        let (files, cannot_write) = match Files::locked(directory) {
+            // Then no other hub can write it either, and what is there can be told.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                (Files::unlocked(directory), Some(error))
+            }
+            locked => (locked?, None),
+        };
         let for_thread = Arc::clone(&desk);
-        let open = move |now: Moment| Engine::open(files, &secret, settings, now);
+        let open = move |now: Moment| {
+            let (mut engine, anew) = Engine::open(files, &secret, settings, now)?;
+            if let Some(error) = cannot_write {
+                engine.fail("opening", &error);
+            }
+            Ok((engine, anew))
+        };
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .stack_size(limits::RING_STACK_BYTES)

@@ -479,7 +479,11 @@ impl<M: Media> Log<M> {
         while self.count() < count {
             if there.get(&number) != Some(&u64::from(self.segment_bytes)) {
                 let name = Name::Segment(number);
-                self.media.create(name, self.segment_bytes.into())?;
+                if let Err(error) = self.media.create(name, self.segment_bytes.into()) {
+                    // Where there was no room, a part of it takes what is left.
+                    let _ = self.media.remove(name);
+                    return Err(error);
+                }
                 self.free.push_back(number);
             }
             number += 1;

@@ -212,10 +212,23 @@ impl<M: Media> Engine<M> {
         let count = segment_count(settings.bytes_max, read.segment_bytes);
         let mut engine = Engine::recover(Log::new(media, keys, read.segment_bytes), settings, now)?;
         engine.wear.starts += 1;
-        engine.log.resume()?;
-        engine.log.make_segments(count)?;
-        engine.resize(count)?;
+        match engine.begin_to_write(count) {
+            // What is there can be told, if no more.
+            Err(error) if anew.is_none() => engine.fail("opening", &error),
+            begun => begun?,
+        }
         Ok((engine, anew))
+    }
+
+    fn begin_to_write(&mut self, count: u16) -> io::Result<()> {
+        self.log.resume()?;
+        match self.log.make_segments(count) {
+            Err(error) if is_full(&error) && self.log.count() >= limits::RING_SEGMENTS_MIN => {
+                self.is_short = true;
+            }
+            made => made?,
+        }
+        self.resize(count)
     }
 
     /// Opens a ring to look on: nothing is written.
@@ -408,6 +421,11 @@ fn take_over(keys: &Keys, log_id: u64, found: Found) -> Option<Collection> {
     collection.revert().then_some(collection)
 }
 
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
 /// Makes an empty ring in place of what is there. The super block comes last: a cut before leaves none.
 fn make<M: Media>(
     media: &mut M,
@@ -432,7 +450,14 @@ fn make<M: Media>(
         check: keys.check(),
     };
     let mut log = Log::new(&mut *media, keys, made.segment_bytes);
-    log.make_segments(segment_count(settings.bytes_max, made.segment_bytes))?;
+    let count = segment_count(settings.bytes_max, made.segment_bytes);
+    if let Err(error) = log.make_segments(count) {
+        // Others need the room that is of no use here.
+        (0..count).for_each(|number| {
+            let _ = media.remove(Name::Segment(number));
+        });
+        return Err(error.into());
+    }
     media.create(Name::Super, SUPER_BYTES)?;
     for copy in 0..2 {
         write_super(media, copy, &made)?;

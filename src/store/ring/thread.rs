@@ -154,6 +154,8 @@ pub struct Stats {
 /// What was there when the ring was opened.
 pub struct Opened {
     pub anew: Option<Anew>,
+    /// There was no room for as much as it may take.
+    pub is_short: bool,
     pub collections: Vec<OpenedCollection>,
     /// Collections of which something could not be read: they are not told.
     pub broken: usize,
@@ -271,8 +273,10 @@ pub fn run<M: Media>(
         off_told: false,
     };
     keeper.publish();
+    keeper.tell_off();
     let _ = opened.send(Ok(Opened {
         anew,
+        is_short: keeper.engine.is_short,
         collections,
         broken,
         took: keeper.opening,
@@ -457,10 +461,14 @@ impl<M: Media> Keeper<M> {
                 }
             }
         }
+        self.tell_off();
+    }
+
+    fn tell_off(&mut self) {
         if let Some(off) = self.engine.off()
             && !self.off_told
         {
-            log::error!("cache: nothing is written any more until the next start: {off}");
+            log::error!("cache_dir: nothing is kept any more until the next start: {off}");
             self.off_told = true;
         }
     }
