@@ -365,8 +365,9 @@ pub const STORE_VERSION_BYTES_MAX: usize = 128;
 pub const STORE_SORTED_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of records in one frame: the largest object and what goes with it.
 pub const RING_FRAME_RAW_BYTES_MAX: usize = OBJECT_BYTES_MAX + 64 * 1024;
-/// Bytes of records that are written out of turn: more would be lost by a cut, less compresses badly (flash.md 3.1).
-pub const RING_FLUSH_BYTES: usize = 32 * 1024;
+/// Bytes of records that are written out of turn: more would not share a frame ([`RING_PACK_BYTES`]); less compresses
+/// worse: with 32 KiB, sixteen updates at a time of 3 KB each cost 1230 bytes apiece, with this 910.
+pub const RING_FLUSH_BYTES: usize = 60 * 1024;
 /// Bytes of records that share a frame: LZ4 looks no further back.
 pub const RING_PACK_BYTES: usize = 64 * 1024;
 /// Bytes of records that may wait where the day's budget does not let them be written; then collections freeze.
@@ -379,8 +380,9 @@ pub const RING_VERSION_FACTOR: u32 = 300;
 pub const RING_BUDGET_RETRY: Duration = Duration::from_secs(60);
 /// With less than this left of the day's bytes nothing is written: a frame and what reclaim may add to it.
 pub const RING_BUDGET_LEAST_BYTES: u64 = 64 * 1024;
-/// Segments that are kept free: one to go on in, one for what reclaim carries.
-pub const RING_FREE_SEGMENTS: usize = 2;
+/// Segments that are kept free: one to go on in, and two for what reclaim carries, where an object that nearly fills one
+/// stands between smaller ones.
+pub const RING_FREE_SEGMENTS: usize = 3;
 /// Fewer segments leave nothing to live in beside the head and the free ones.
 pub const RING_SEGMENTS_MIN: u16 = 8;
 /// Files of a ring of the largest cap with the smallest segments of a default ring.
@@ -389,13 +391,24 @@ pub const RING_SEGMENTS_MAX: u16 = 4096;
 pub const RING_SMALL_BYTES: u64 = 8 << 20;
 /// What a record takes beside its value: key, ids, lengths.
 pub const RING_RECORD_BYTES: u64 = 48;
-/// Descriptions and commit markers carried in one frame: of the largest size they fit into the smallest segment.
-pub const RING_MARKERS_PER_FRAME: usize = 2;
+/// Bytes of descriptions and commit markers after which no more are carried in one frame: with a last one of the largest
+/// name and note it fits into the smallest segment.
+pub const RING_MARKERS_PACK_BYTES: usize = 8 * 1024;
+const _: () = assert!(
+    RING_MARKERS_PACK_BYTES
+        + STORE_NAME_BYTES_MAX
+        + STORE_NOTE_BYTES_MAX
+        + STORE_VERSION_BYTES_MAX
+        + 128
+        < 6 * 4096 - 128
+);
+/// Collections, or items of a fill, that one frame says to be gone: few bytes each, and so few that they can be counted.
+pub const RING_DROPS_PER_FRAME: usize = 1024;
 /// Items adopted between two looks at the room that is left.
 pub const RING_ADOPT_RECORDS: usize = 256;
 /// Bytes of values that may wait for the store's thread: a list that comes faster than the flash takes it. Over it the
-/// list is not kept, the client does not wait (design.md rule 4). A quarter of the cap, but within these.
-pub const RING_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 2 * 1024 * 1024..=16 * 1024 * 1024;
+/// list is not kept, the client does not wait (design.md rule 4). An eighth of the cap, but within these.
+pub const RING_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 1024 * 1024..=4 * 1024 * 1024;
 /// Bytes of a list's items that go to the thread together: fewer wake-ups.
 pub const RING_BATCH_BYTES: usize = 16 * 1024;
 /// Stack of the store's thread: frames lie on the heap.

@@ -55,6 +55,8 @@ pub struct Collection {
     pub used: u64,
     /// Segment of its description, once written.
     pub described: Option<u16>,
+    /// It is to be described anew; until that is durable the old description counts.
+    pub is_relabelled: bool,
     /// What a start would find now. `None`: nothing.
     pub durable: Option<Durable>,
     pub waiting: Waiting,
@@ -105,6 +107,7 @@ impl Collection {
             frozen: None,
             used: 0,
             described: None,
+            is_relabelled: false,
             durable: None,
             waiting: Waiting::default(),
         }

@@ -71,8 +71,8 @@ pub struct Engine<M> {
     pub(super) settings: Settings,
     pub(super) collections: BTreeMap<u64, Collection>,
     pub(super) fills: BTreeMap<u64, Fill>,
-    /// Log ids of collections that are gone, until that is written.
-    pub(super) dropped: Vec<u64>,
+    /// Log ids of collections that are gone, until that is durable.
+    dropped: Vec<u64>,
     dropped_due: Option<Duration>,
     pub(super) next_log_id: u64,
     pub(super) budget: Budget,
@@ -119,6 +119,14 @@ impl<M: Media> Engine<M> {
     /// Why nothing is written any more.
     pub fn off(&self) -> Option<&str> {
         self.off.as_deref()
+    }
+
+    /// It is there again, whatever was to be told of it.
+    pub(super) fn forget_notices(&mut self, of: u64) {
+        self.notices.retain(|notice| {
+            let (Notice::Frozen { id, .. } | Notice::Gone { id, .. }) = notice;
+            *id != of
+        });
     }
 
     pub fn take_notices(&mut self) -> Vec<Notice> {
@@ -274,10 +282,15 @@ impl<M: Media> Engine<M> {
         if let Some(gone) = self.collections.remove(&id)
             && gone.durable.is_some()
         {
-            self.dropped.push(gone.log_id);
-            let due = self.now.up + self.settings.flush;
-            self.dropped_due = Some(self.dropped_due.map_or(due, |earlier| earlier.min(due)));
+            self.bury(gone.log_id);
         }
+    }
+
+    /// What bears this log id does not count any more: asks for that to be written.
+    pub(super) fn bury(&mut self, log_id: u64) {
+        self.dropped.push(log_id);
+        let due = self.now.up.saturating_add(self.settings.flush);
+        self.dropped_due = Some(self.dropped_due.map_or(due, |earlier| earlier.min(due)));
     }
 
     /// Forgets a collection, and tells the writer.
@@ -341,11 +354,13 @@ impl<M: Media> Engine<M> {
         ids.sort_by_key(|(class, id)| (std::cmp::Reverse(*class), *id));
         let mut pack = Pack::default();
         self.wear().write_to(&mut pack);
-        for log_id in std::mem::take(&mut self.dropped) {
-            pack.add(&Record::Drop { id: log_id });
+        for some in self.dropped.clone().chunks(limits::RING_DROPS_PER_FRAME) {
+            if !pack.drops.is_empty() && !self.write_pack(std::mem::take(&mut pack)) {
+                return;
+            }
+            pack.drops = some.to_vec();
+            (some.iter()).for_each(|log_id| pack.add(&Record::Drop { id: *log_id }));
         }
-        let had_drops = pack.records > 1;
-        self.dropped_due = None;
         for (class, id) in ids {
             self.budget.refill(self.now.up);
             if !self.allows(class, id) {
@@ -354,17 +369,20 @@ impl<M: Media> Engine<M> {
             }
             let before = pack.mark();
             self.pack_collection(id, &mut pack);
-            if pack.raw.len() > self.pack_bytes() && before.parts > 0 {
+            if pack.raw.len() > self.pack_bytes() && !(before.parts == 0 && pack.drops.is_empty()) {
                 pack.cut(before);
                 if !self.write_pack(std::mem::take(&mut pack)) {
                     return;
                 }
+                self.tidy();
                 self.pack_collection(id, &mut pack);
             }
         }
-        if (!pack.parts.is_empty() || had_drops) && !self.write_pack(pack) {
+        if !(pack.parts.is_empty() && pack.drops.is_empty()) && !self.write_pack(pack) {
             return;
         }
+        // None are left, but for those that went meanwhile, and where there was no room to say so.
+        self.dropped_due = (self.dropped.first()).map(|_| self.now.up + limits::RING_BUDGET_RETRY);
         self.tidy();
     }
 
@@ -387,7 +405,7 @@ impl<M: Media> Engine<M> {
         };
         let mut part = Part {
             id,
-            describes: collection.described.is_none(),
+            describes: collection.described.is_none() || collection.is_relabelled,
             puts: Vec::new(),
         };
         let log_id = collection.log_id;
@@ -427,6 +445,7 @@ impl<M: Media> Engine<M> {
         match written {
             Ok(place) => {
                 self.counts.flushes += 1;
+                self.dropped.retain(|id| !pack.drops.contains(id));
                 self.settle(&pack, place);
             }
             Err(AppendError::Io(error)) => {
@@ -458,6 +477,7 @@ impl<M: Media> Engine<M> {
             }
             if part.describes {
                 collection.described = Some(place.segment);
+                collection.is_relabelled = false;
             }
             collection.settle(place.segment);
         }
@@ -512,6 +532,8 @@ pub(super) struct Pack {
     pub raw: Vec<u8>,
     pub records: u16,
     pub parts: Vec<Part>,
+    /// Log ids that it says to be gone.
+    pub drops: Vec<u64>,
 }
 
 /// One collection's records in a pack.

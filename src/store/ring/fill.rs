@@ -210,12 +210,18 @@ impl<M: Media> Engine<M> {
             let pack_bytes = self.pack_bytes();
             let filling = self.fills.get_mut(&fill).ok_or(Why::NoRoom)?;
             let mut pack = Pack::default();
-            for key in std::mem::take(&mut filling.gone) {
+            let deletions = filling.gone.len().min(limits::RING_DROPS_PER_FRAME);
+            for key in filling.gone.drain(..deletions) {
                 pack.add(&Record::Delete { id: log_id, key });
             }
+            // What was put again since must not be written before its deletion.
+            let arrived = match filling.gone.is_empty() {
+                true => filling.arrived.as_slice(),
+                false => &[],
+            };
             let mut keys = Vec::new();
             let mut seen = 0;
-            for digest in &filling.arrived {
+            for digest in arrived {
                 // What was put twice, or taken out again, is not held here any more.
                 let Some(item) = filling.items.get(digest) else {
                     seen += 1;
@@ -241,7 +247,9 @@ impl<M: Media> Engine<M> {
                 return Ok(());
             }
             let place = self.append_or_fail(&pack)?;
-            let filling = self.fills.get_mut(&fill).ok_or(Why::NoRoom)?;
+            let Some(filling) = self.fills.get_mut(&fill) else {
+                return Err(Why::NoRoom);
+            };
             for (key, record) in keys {
                 let Some(item) = filling.items.get_mut(&key) else {
                     continue;
@@ -254,6 +262,8 @@ impl<M: Media> Engine<M> {
                     record,
                 };
             }
+            // The next may need a segment of its own.
+            self.tidy();
         }
     }
 
@@ -310,6 +320,8 @@ impl<M: Media> Engine<M> {
         };
         self.fills.remove(&fill);
         if done.is_ok() {
+            // What became of the old one on the way does not matter any more.
+            self.forget_notices(id);
             self.touch(id);
         }
         done
@@ -333,7 +345,7 @@ impl<M: Media> Engine<M> {
         collection.frozen = None;
         if collection.class != label.class {
             collection.class = label.class;
-            collection.described = None;
+            collection.is_relabelled = true;
         }
         let gone: Vec<u64> = (collection.table.iter())
             .map(|e| e.key)

@@ -53,7 +53,7 @@ pub struct Segment {
 struct Head {
     keys: FrameKeys,
     salt: [u8; 16],
-    /// The opening block is not written yet: it goes with the first frame.
+    /// The opening block is not written yet: in a segment that goes on, it goes with the first frame.
     opens: bool,
 }
 
@@ -131,9 +131,8 @@ impl<M: Media> Log<M> {
             }
             twice
         });
-        let mut bytes = Vec::new();
+        let mut bytes = vec![0; self.segment_bytes as usize];
         for (sequence, number) in found {
-            bytes.resize(self.segment_bytes as usize, 0);
             if self
                 .media
                 .read(Name::Segment(number), 0, &mut bytes)
@@ -230,11 +229,17 @@ impl<M: Media> Log<M> {
         Some(segment)
     }
 
-    /// Begins to write: behind the last whole frame of the newest segment, with keys of its own.
+    /// Begins to write: behind the last whole frame of the newest segment, with keys of its own. What was read there is
+    /// durable when it returns: a process that was killed may have left it with the kernel alone.
     pub fn resume(&mut self) -> io::Result<()> {
         let Some(newest) = self.order.back().copied() else {
             return Ok(());
         };
+        match self.media.sync(Name::Segment(newest)) {
+            // Nothing will be written either, and what is there can be read.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+            synced => synced?,
+        }
         let sequence = self.sequence;
         self.begin_keys(sequence)?;
         if let Some(segment) = self.segments.get(&newest)
@@ -341,7 +346,8 @@ impl<M: Media> Log<M> {
         usize::from(used) + usize::from(head.opens) + need <= usize::from(self.blocks_per_segment())
     }
 
-    /// Takes a free segment as the head. Its opening goes with the first frame.
+    /// Takes a free segment as the head. Its opening is durable before anything else is written to it: without it, what
+    /// the segment held before is still read, and a part of that is a lie (a record whose deletion is written over).
     fn begin_segment(&mut self) -> Result<(), AppendError> {
         self.sync()?;
         let Some(number) = self.free.pop_front() else {
@@ -358,7 +364,28 @@ impl<M: Media> Log<M> {
         };
         self.segments.insert(number, segment);
         self.order.push_back(number);
-        Ok(self.begin_keys(self.sequence)?)
+        self.begin_keys(self.sequence)?;
+        self.write_opening(number)?;
+        Ok(self.sync()?)
+    }
+
+    fn write_opening(&mut self, number: u16) -> io::Result<()> {
+        let (Some(head), Some(segment)) = (&mut self.head, self.segments.get_mut(&number)) else {
+            return Ok(());
+        };
+        let opening = Opening {
+            sequence: segment.sequence,
+            salt: head.salt,
+        };
+        let mut out = Vec::with_capacity(BLOCK);
+        opening.write(&self.keys, 0, &mut out);
+        self.dirty = true;
+        self.media.write(Name::Segment(number), 0, &out)?;
+        self.written.openings += BLOCK as u64;
+        segment.openings.push((0, head.salt));
+        segment.blocks = 1;
+        head.opens = false;
+        Ok(())
     }
 
     /// Makes durable what was appended.
@@ -386,16 +413,18 @@ impl<M: Media> Log<M> {
         let keys = (self.keys.frames(segment.sequence, salt)).map_err(|_| Lost)?;
         let name = Name::Segment(place.segment);
         let offset = u64::from(place.block) * BLOCK as u64;
-        let mut bytes = vec![0; BLOCK];
+        let mut first = [0; BLOCK];
         self.media
-            .read(name, offset, &mut bytes)
+            .read(name, offset, &mut first)
             .map_err(|_| Lost)?;
-        let header = Header::read(&keys, place.block, segment.sequence, &bytes).ok_or(Lost)?;
+        let header = Header::read(&keys, place.block, segment.sequence, &first).ok_or(Lost)?;
         if usize::from(place.block) + header.blocks() > usize::from(segment.blocks) {
             return Err(Lost);
         }
-        bytes.resize(header.blocks() * BLOCK, 0);
-        if let Some(rest) = bytes.get_mut(BLOCK..).filter(|rest| !rest.is_empty()) {
+        let mut bytes = vec![0; header.blocks() * BLOCK];
+        let (head, rest) = bytes.split_at_mut_checked(BLOCK).ok_or(Lost)?;
+        head.copy_from_slice(&first);
+        if !rest.is_empty() {
             (self.media.read(name, offset + BLOCK as u64, rest)).map_err(|_| Lost)?;
         }
         let mut raw = Vec::new();
@@ -429,9 +458,10 @@ impl<M: Media> Log<M> {
     /// The oldest segment holds nothing that counts any more. What stands in it is seen by a recovery until it is begun
     /// again: segments are begun in the order in which they were released, so what is seen is always a whole end of the
     /// log.
+    ///
+    /// Until then it can be read, too: by those who began before.
     pub fn release_oldest(&mut self) {
         if let Some(number) = self.order.pop_front() {
-            self.segments.remove(&number);
             self.free.push_back(number);
         }
     }
@@ -463,10 +493,13 @@ impl<M: Media> Log<M> {
 
     /// Removes the free segment that was released first; so what a recovery sees stays a whole end of the log.
     pub fn remove_free(&mut self) -> io::Result<()> {
-        match self.free.pop_front() {
-            Some(number) => self.media.remove(Name::Segment(number)),
-            None => Ok(()),
-        }
+        let Some(number) = self.free.pop_front() else {
+            return Ok(());
+        };
+        // What was carried on from it must not be with the kernel alone.
+        self.sync()?;
+        self.segments.remove(&number);
+        self.media.remove(Name::Segment(number))
     }
 
     pub fn segments(&self) -> impl Iterator<Item = (u16, &Segment)> {
@@ -517,14 +550,18 @@ fn open_frame(
     if len > limits::RING_FRAME_RAW_BYTES_MAX {
         return Err(Lost);
     }
-    raw.clear();
     match header.lz4 {
         true => {
-            raw.resize(len, 0);
+            // All of it is written over.
+            match raw.len() < len {
+                true => *raw = vec![0; len],
+                false => raw.truncate(len),
+            }
             let bytes = lz4_flex::block::decompress_into(opened, raw).map_err(|_| Lost)?;
             (bytes == len).then_some(()).ok_or(Lost)
         }
         false => {
+            raw.clear();
             raw.extend_from_slice(opened);
             (raw.len() == len).then_some(()).ok_or(Lost)
         }

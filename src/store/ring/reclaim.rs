@@ -29,6 +29,13 @@ struct Live {
     owner: Owner,
 }
 
+/// A record that lies in another place now.
+struct Move {
+    owner: Owner,
+    from: At,
+    to: At,
+}
+
 impl<M: Media> Engine<M> {
     /// Keeps segments free, and what counts below the high water.
     pub(super) fn tidy(&mut self) {
@@ -56,16 +63,23 @@ impl<M: Media> Engine<M> {
             return Ok(false);
         };
         let live = self.live_in(oldest);
+        let (mut moves, mut markers) = (Vec::new(), Vec::new());
         let carried = self
-            .carry(live, None)
-            .and_then(|()| self.carry_markers(oldest));
-        match carried {
-            Ok(()) => {}
-            Err(AppendError::Io(error)) => return Err(error),
-            // What was carried counts where it is now; the rest still counts where it was.
-            Err(AppendError::Full | AppendError::TooLarge) => return Ok(false),
+            .carry(live, None, &mut moves)
+            .and_then(|()| self.carry_markers(oldest, &mut markers));
+        if let Err(AppendError::Io(error)) = carried {
+            return Err(error);
         }
+        // What was carried counts where it is now once that is durable: after a failed sync it is read where it was.
         self.log.sync()?;
+        moves.into_iter().for_each(|moved| self.point(moved));
+        for (id, to) in markers {
+            self.point_markers(id, oldest, to);
+        }
+        if carried.is_err() {
+            // There was no room: the rest still counts where it was.
+            return Ok(false);
+        }
         self.log.release_oldest();
         self.counts.reclaimed += 1;
         Ok(true)
@@ -148,10 +162,16 @@ impl<M: Media> Engine<M> {
         live
     }
 
-    /// Appends the records again, as those of `log_id` if it is given, and points their owners at them.
-    fn carry(&mut self, live: Vec<Live>, log_id: Option<u64>) -> Result<(), AppendError> {
+    /// Appends the records again, as those of `log_id` if it is given. `moves`: what of them was appended, also where the
+    /// rest was not.
+    fn carry(
+        &mut self,
+        live: Vec<Live>,
+        log_id: Option<u64>,
+        moves: &mut Vec<Move>,
+    ) -> Result<(), AppendError> {
         let mut pack = Pack::default();
-        let mut moved: Vec<(At, Owner, u16)> = Vec::new();
+        let mut packed: Vec<(At, Owner, u16)> = Vec::new();
         let mut at = 0;
         while at < live.len() {
             let place = live[at].at.place();
@@ -179,10 +199,14 @@ impl<M: Media> Engine<M> {
                 };
                 let bytes = record::bytes_max(put.key.len(), put.value.len());
                 if pack.raw.len() + bytes > self.pack_bytes() && pack.records > 0 {
-                    self.place_carried(std::mem::take(&mut pack), std::mem::take(&mut moved))?;
+                    self.append_carried(
+                        std::mem::take(&mut pack),
+                        std::mem::take(&mut packed),
+                        moves,
+                    )?;
                 }
                 while let Some(live) = wanted.next_if(|l| usize::from(l.at.record) == number) {
-                    moved.push((live.at, live.owner, pack.records));
+                    packed.push((live.at, live.owner, pack.records));
                 }
                 pack.add(&Record::Put(record::Put {
                     id: log_id.unwrap_or(put.id),
@@ -194,31 +218,33 @@ impl<M: Media> Engine<M> {
         }
         match pack.records {
             0 => Ok(()),
-            _ => self.place_carried(pack, moved),
+            _ => self.append_carried(pack, packed, moves),
         }
     }
 
-    fn place_carried(
+    fn append_carried(
         &mut self,
         pack: Pack,
-        moved: Vec<(At, Owner, u16)>,
+        packed: Vec<(At, Owner, u16)>,
+        moves: &mut Vec<Move>,
     ) -> Result<(), AppendError> {
         // Not `self.append`: that would reclaim in the middle of a reclaim.
         let place = self.log.append(&pack.raw, pack.records)?;
         self.counts.carried += u64::from(pack.records);
-        for (from, owner, record) in moved {
-            let to = At {
+        moves.extend(packed.into_iter().map(|(from, owner, record)| Move {
+            owner,
+            from,
+            to: At {
                 segment: place.segment,
                 block: place.block,
                 record,
-            };
-            self.point(owner, from, to);
-        }
+            },
+        }));
         Ok(())
     }
 
     /// Points an owner at the new place, if it still points at the old one.
-    fn point(&mut self, owner: Owner, from: At, to: At) {
+    fn point(&mut self, Move { owner, from, to }: Move) {
         let at = match owner {
             Owner::Fill { fill, key, own } => {
                 if let Some(fill) = self.fills.get_mut(&fill) {
@@ -246,39 +272,66 @@ impl<M: Media> Engine<M> {
         }
     }
 
-    /// Descriptions and commit markers of the segment: as they are durable, not as they are now.
-    fn carry_markers(&mut self, segment: u16) -> Result<(), AppendError> {
-        let ids = self.marked_in(segment);
-        for some in ids.chunks(limits::RING_MARKERS_PER_FRAME) {
-            let mut pack = Pack::default();
-            for collection in some.iter().filter_map(|id| self.collections.get(id)) {
-                if collection.described == Some(segment) {
-                    pack.add(&describe(collection));
-                }
-                if let Some(durable) = &collection.durable
-                    && durable.segment == segment
-                {
-                    pack.add(&Record::Commit {
-                        id: collection.log_id,
-                        state: durable.state(),
-                    });
-                }
+    /// Appends the descriptions and commit markers of the segment again: as they are durable, not as they are now.
+    /// `moves`: whose were appended, and where.
+    fn carry_markers(
+        &mut self,
+        segment: u16,
+        moves: &mut Vec<(u64, u16)>,
+    ) -> Result<(), AppendError> {
+        let mut pack = Pack::default();
+        let mut packed = Vec::new();
+        for id in self.marked_in(segment) {
+            if pack.raw.len() > limits::RING_MARKERS_PACK_BYTES {
+                self.append_markers(&mut pack, &mut packed, moves)?;
             }
-            let place = self.log.append(&pack.raw, pack.records)?;
-            for id in some {
-                let Some(collection) = self.collections.get_mut(id) else {
-                    continue;
-                };
-                collection.described =
-                    (collection.described).map(|at| if at == segment { place.segment } else { at });
-                if let Some(durable) = &mut collection.durable
-                    && durable.segment == segment
-                {
-                    durable.segment = place.segment;
-                }
+            let Some(collection) = self.collections.get(&id) else {
+                continue;
+            };
+            packed.push(id);
+            if collection.described == Some(segment) {
+                pack.add(&describe(collection));
+            }
+            if let Some(durable) = &collection.durable
+                && durable.segment == segment
+            {
+                pack.add(&Record::Commit {
+                    id: collection.log_id,
+                    state: durable.state(),
+                });
             }
         }
+        match packed.is_empty() {
+            true => Ok(()),
+            false => self.append_markers(&mut pack, &mut packed, moves),
+        }
+    }
+
+    fn append_markers(
+        &mut self,
+        pack: &mut Pack,
+        packed: &mut Vec<u64>,
+        moves: &mut Vec<(u64, u16)>,
+    ) -> Result<(), AppendError> {
+        let pack = std::mem::take(pack);
+        let place = self.log.append(&pack.raw, pack.records)?;
+        moves.extend(packed.drain(..).map(|id| (id, place.segment)));
         Ok(())
+    }
+
+    /// What tells of a collection lies in another segment now.
+    fn point_markers(&mut self, id: u64, from: u16, to: u16) {
+        let Some(collection) = self.collections.get_mut(&id) else {
+            return;
+        };
+        if collection.described == Some(from) {
+            collection.described = Some(to);
+        }
+        if let Some(durable) = &mut collection.durable
+            && durable.segment == from
+        {
+            durable.segment = to;
+        }
     }
 
     /// Appends the items of a fill that lie with the collection which it replaces, as its own. Its entries point at them
@@ -303,7 +356,10 @@ impl<M: Media> Engine<M> {
             }
             some.sort_by_key(|live| live.at);
             some.truncate(limits::RING_ADOPT_RECORDS);
-            self.carry(some, Some(log_id))?;
+            let mut moves = Vec::new();
+            let carried = self.carry(some, Some(log_id), &mut moves);
+            moves.into_iter().for_each(|moved| self.point(moved));
+            carried?;
         }
     }
 

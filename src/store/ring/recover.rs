@@ -10,6 +10,7 @@ use super::record::{Record, Records, Wear};
 use super::seal::Keys;
 use crate::limits;
 use crate::store::Class;
+use nix::errno::Errno;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
@@ -114,23 +115,45 @@ fn segment_count(bytes_max: u64, segment_bytes: u32) -> u16 {
 }
 
 fn read_super<M: Media>(media: &M) -> Result<Super, OpenError> {
-    let mut block = vec![0; BLOCK];
-    let mut is_there = true;
+    let mut anew = Anew::Unreadable;
     for copy in 0..2 {
-        match media.read(Name::Super, copy * BLOCK as u64, &mut block) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => is_there = false,
-            // A sector may be lost: there is the other copy.
-            Err(_) => continue,
-        }
-        if let Some(read) = Super::read(&block).filter(|_| is_there) {
-            return Ok(read);
+        match super_copy(media, copy) {
+            Ok(Some(read)) if read.format == FORMAT => return Ok(read),
+            Ok(Some(read)) => anew = Anew::Format(read.format),
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => anew = Anew::First,
+            Err(error) => return Err(error.into()),
         }
     }
-    Err(OpenError::Anew(match is_there {
-        true => Anew::Unreadable,
-        false => Anew::First,
-    }))
+    Err(OpenError::Anew(anew))
+}
+
+/// `None`: this copy is torn, or lies where nothing can be read. Errors of another kind say nothing about what is kept.
+fn super_copy<M: Media>(media: &M, copy: u64) -> io::Result<Option<Super>> {
+    let mut block = vec![0; BLOCK];
+    match media.read(Name::Super, copy * BLOCK as u64, &mut block) {
+        Ok(()) => Ok(Super::read(&block)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+            Errno::EIO | Errno::EBADMSG | Errno::EUCLEAN => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Writes the copies again that cannot be read: the other one will be lost too some day, or lies with the kernel alone.
+fn mend_super<M: Media>(media: &mut M, read: &Super) -> io::Result<()> {
+    for copy in 0..2 {
+        if super_copy(media, copy)?.as_ref() != Some(read) {
+            write_super(media, copy, read)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_super<M: Media>(media: &mut M, copy: u64, block: &Super) -> io::Result<()> {
+    media.write(Name::Super, copy * BLOCK as u64, &block.write())?;
+    media.sync(Name::Super)
 }
 
 /// The super block of a ring that this hub may read, and its keys.
@@ -177,10 +200,11 @@ impl<M: Media> Engine<M> {
                 (read, keys, Some(anew))
             }
         };
+        let mended = mend_super(&mut media, &read);
         let count = segment_count(settings.bytes_max, read.segment_bytes);
         let mut engine = Engine::recover(Log::new(media, keys, read.segment_bytes), settings, now)?;
         engine.wear.starts += 1;
-        match engine.begin_to_write(count) {
+        match mended.and_then(|()| engine.begin_to_write(count)) {
             // What is there can be told, if no more.
             Err(error) if anew.is_none() => engine.fail("opening", &error),
             begun => begun?,
@@ -239,12 +263,19 @@ impl<M: Media> Engine<M> {
             engine.budget = super::budget::Budget::new(daily, Some(wear.left), now.up);
         }
         engine.next_log_id = log_id_max + 1;
-        let mut whole: Vec<(u64, u64, Collection)> = (found.into_iter())
-            .filter_map(|(log_id, found)| {
-                let order = found.order;
-                Some((order, log_id, take_over(&keys, log_id, found)?))
-            })
-            .collect();
+        let mut whole: Vec<(u64, u64, Collection)> = Vec::new();
+        let mut newest: HashMap<Box<[u8]>, u64> = HashMap::new();
+        // The newest first: of two of one name the other was given up, and nobody came to write that down.
+        for (log_id, found) in found.into_iter().rev() {
+            let (order, was_there) = (found.order, found.marker.is_some());
+            let taken = take_over(&keys, log_id, found);
+            match taken.filter(|c| *newest.entry(c.name.clone()).or_insert(log_id) == log_id) {
+                Some(collection) => whole.push((order, log_id, collection)),
+                // It could seem whole again, once more of it is gone or can be read.
+                None if was_there => engine.bury(log_id),
+                None => {}
+            }
+        }
         // What was written last was used last, as far as anybody knows.
         whole.sort_by_key(|(order, ..)| *order);
         for (_, log_id, collection) in whole {
@@ -409,10 +440,8 @@ fn make<M: Media>(
         return Err(error.into());
     }
     media.create(Name::Super, SUPER_BYTES)?;
-    let block = made.write();
     for copy in 0..2 {
-        media.write(Name::Super, copy * BLOCK as u64, &block)?;
-        media.sync(Name::Super)?;
+        write_super(media, copy, &made)?;
     }
     let keys = Keys::new(secret, &uuid).map_err(|_| OpenError::Key)?;
     Ok((made, keys))

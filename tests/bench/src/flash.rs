@@ -1,4 +1,5 @@
-//! What one update of an object costs on flash: bytes that reach the device, beside those of a file for each object.
+//! What one update of an object costs on flash: bytes that reach the device, beside those of a file for each object. And
+//! what it takes to open a ring that has been written for weeks.
 //!
 //! The device is a loop device with ext4 on it, which counts what is written to it. The emulated device with UBIFS and
 //! JFFS2 is `flash-guest`'s.
@@ -8,31 +9,77 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Updates of one measurement, 300 objects.
-const UPDATES: u64 = 1600;
+/// Updates of one measurement, of 300 objects: with each flushed by itself they go round the ring twice.
+const UPDATES: u64 = 4800;
 const IMAGE_BYTES: u64 = 256 << 20;
 
 /// Each way of keeping: name, what `flash` calls it, updates per flush.
-const WAYS: [(&str, &str, u64); 1] = [("files", "files", 1)];
+const WAYS: [(&str, &str, u64); 3] = [
+    ("files", "files", 1),
+    ("ring_1", "ring", 1),
+    ("ring_16", "ring", 16),
+];
 
-/// Counts what is handed to the kernel, and unless it is to be `quick`, what ext4 then writes.
+/// Rings that are opened: name, MiB, objects of 2 KB in it.
+const RINGS: [(&str, u64, u64); 2] = [("8mib", 8, 3000), ("32mib", 32, 10_000)];
+/// In a ring as large as the last one, to know what is taken by all the rest.
+const FEW_OBJECTS: u64 = 300;
+/// So often; the least counts, since the machine does other things too.
+const OPENINGS: usize = 3;
+
+/// Counts what is handed to the kernel, and unless it is to be `quick`, what ext4 then writes; opens rings.
 pub fn measure(dir: &Path, quick: bool, table: &mut Table) {
     for (name, how, per_flush) in WAYS {
-        let work = dir.join(format!("flash-{name}"));
-        fs::create_dir_all(&work).expect("a folder");
-        let (bytes, _) = flash_updates(how, &work, per_flush);
+        let work = folder(dir, name);
+        flash(&["fill", how, &work]);
+        let said = update(how, &work, per_flush);
+        let bytes = number(&said, "bytes") / UPDATES as f64;
         table.add(&format!("flash_given_{name}"), bytes);
     }
-    if quick {
-        return;
-    }
-    for (name, how, per_flush) in WAYS {
-        let found = Ext4::new(dir).map(|ext4| ext4.device_bytes(how, per_flush));
-        match found {
-            Ok(bytes) => table.add(&format!("flash_ext4_{name}"), bytes),
-            Err(why) => table.fail(&format!("flash_ext4_{name}"), &why),
+    if !quick {
+        for (name, how, per_flush) in WAYS {
+            let found = Ext4::new(dir).map(|ext4| ext4.device_bytes(how, per_flush));
+            match found {
+                Ok(bytes) => table.add(&format!("flash_ext4_{name}"), bytes),
+                Err(why) => table.fail(&format!("flash_ext4_{name}"), &why),
+            }
         }
     }
+    let mut held = 0.0;
+    for (name, mib, objects) in RINGS {
+        let (cpu_nanos, bytes) = open(&folder(dir, name), mib, objects);
+        table.add(&format!("ring_open_{name}"), cpu_nanos / 1e6);
+        table.add(&format!("ring_open_{name}_memory"), bytes / 1024.0);
+        held = bytes;
+    }
+    let ([.., (_, mib, many)], few) = (RINGS, FEW_OBJECTS);
+    let (_, bytes) = open(&folder(dir, "few"), mib, few);
+    table.add("ring_object", (held - bytes) / (many - few) as f64);
+}
+
+/// Makes a ring and opens it: CPU time, and bytes of memory that it then holds.
+fn open(work: &str, mib: u64, objects: u64) -> (f64, f64) {
+    let mib = mib.to_string();
+    flash(&["churn", work, &mib, &objects.to_string()]);
+    let nanos = (0..OPENINGS).map(|_| number(&flash(&["open", work, &mib]), "cpu_nanos"));
+    let nanos = nanos.fold(f64::INFINITY, f64::min);
+    // glibc gives back what was only needed on the way.
+    let mut frugal = Command::new(flash_path());
+    frugal.args(["open", work, &mib]);
+    for (name, bytes) in [
+        ("MMAP_THRESHOLD", "4096"),
+        ("TRIM_THRESHOLD", "4096"),
+        ("TOP_PAD", "0"),
+    ] {
+        frugal.env(format!("MALLOC_{name}_"), bytes);
+    }
+    let said = run(&mut frugal).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(
+        number(&said, "objects"),
+        objects as f64,
+        "objects in {work}"
+    );
+    (nanos, number(&said, "kib") * 1024.0)
 }
 
 /// The numbers that `flash-guest` printed: a name and a value in each line.
@@ -53,33 +100,33 @@ pub fn guest(found: &Path, table: &mut Table) {
     }
 }
 
-/// Fills a store and changes what is in it; bytes handed to the kernel and syncs, for one update.
-fn flash_updates(how: &str, dir: &Path, per_flush: u64) -> (f64, f64) {
-    let dir = dir.to_str().expect("a plain path");
-    flash(&["fill", how, dir]);
-    let said = flash(&[
-        "update",
-        how,
-        dir,
-        &UPDATES.to_string(),
-        &per_flush.to_string(),
-    ]);
-    let number = |name: &str| {
-        let line = said.lines().find_map(|line| line.strip_prefix(name));
-        let number = line.and_then(|number| number.trim().parse::<f64>().ok());
-        number.unwrap_or_else(|| panic!("flash says no {name}: {said}"))
-    };
-    (
-        number("bytes") / UPDATES as f64,
-        number("syncs") / UPDATES as f64,
-    )
+/// A folder of its own.
+fn folder(dir: &Path, name: &str) -> String {
+    let folder = dir.join(format!("flash-{name}"));
+    fs::create_dir_all(&folder).expect("a folder");
+    folder.into_os_string().into_string().expect("a plain path")
+}
+
+fn update(how: &str, dir: &str, per_flush: u64) -> String {
+    let (updates, per_flush) = (UPDATES.to_string(), per_flush.to_string());
+    flash(&["update", how, dir, &updates, &per_flush])
+}
+
+/// The number that `flash` printed under this name.
+fn number(said: &str, name: &str) -> f64 {
+    let line = said.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|number| number.trim().parse().ok());
+    number.unwrap_or_else(|| panic!("flash says no {name}: {said}"))
 }
 
 fn flash(words: &[&str]) -> String {
-    let program = std::env::current_exe()
+    run(Command::new(flash_path()).args(words)).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn flash_path() -> PathBuf {
+    std::env::current_exe()
         .expect("a path")
-        .with_file_name("flash");
-    run(Command::new(program).args(words)).unwrap_or_else(|e| panic!("{e}"))
+        .with_file_name("flash")
 }
 
 /// An ext4 of 4 KiB blocks on a loop device of its own; taken away when dropped.
@@ -130,13 +177,7 @@ impl Ext4 {
         let dir = self.at.to_str().expect("a plain path");
         flash(&["fill", how, dir]);
         let before = self.written();
-        flash(&[
-            "update",
-            how,
-            dir,
-            &UPDATES.to_string(),
-            &per_flush.to_string(),
-        ]);
+        update(how, dir, per_flush);
         (self.written() - before) as f64 / UPDATES as f64
     }
 

@@ -110,6 +110,15 @@ pub struct Served {
 }
 
 impl Served {
+    /// Waits until the hub says that it keeps so many objects: it takes them behind the client's back.
+    pub async fn keeps(&self, objects: f64) {
+        let start = Instant::now();
+        while self.status("/store/objects") < objects {
+            assert!(start.elapsed() < Duration::from_secs(20), "{objects} are kept");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// What the hub says in `/status`, at a path such as `/store/bytes`.
     pub fn status(&self, pointer: &str) -> f64 {
         let mut stream = TcpStream::connect(self.admin.expect("the hub")).expect("a connection");
@@ -129,6 +138,8 @@ impl Served {
 
 /// Settings of the hub that differ between measurements.
 pub struct HubSetup {
+    /// `ring` or `ram`.
+    pub store: &'static str,
     pub cache_bytes_max: u64,
     pub log: &'static str,
     /// Runs it under these words.
@@ -141,6 +152,7 @@ pub struct HubSetup {
 impl Default for HubSetup {
     fn default() -> HubSetup {
         HubSetup {
+            store: "ring",
             cache_bytes_max: 8 << 20,
             log: "warn",
             within: Vec::new(),
@@ -182,9 +194,9 @@ impl Bench {
             "admin_listen": admin.to_string(),
             "own_addresses": [],
             "state_dir": self.dir.join("state"),
-            "store": "ram",
-            "cache_dir": self.dir.join("cache"),
-            "run_dir": self.dir.join("run"),
+            "store": setup.store,
+            "cache_dir": self.dir.join(format!("cache-{}", address.port())),
+            "run_dir": self.dir.join(format!("run-{}", address.port())),
             "cache_max_bytes": setup.cache_bytes_max,
             "cache_agents": [],
             "log": setup.log,

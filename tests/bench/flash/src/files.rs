@@ -4,12 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::Written;
 use crate::objects::{Kind, Objects};
 
 pub struct Files {
     dir: PathBuf,
-    written: Written,
+    pub syncs: u64,
 }
 
 impl Files {
@@ -19,7 +18,7 @@ impl Files {
         }
         Ok(Files {
             dir: dir.to_owned(),
-            written: Written::default(),
+            syncs: 0,
         })
     }
 
@@ -27,18 +26,12 @@ impl Files {
         let dir = self.dir.join(objects.kind(at).resource().1);
         let name = dir.join(objects.key(at).replace('/', "."));
         let new = name.with_extension("tmp");
-        let json = objects.json(at);
         let mut file = File::create(&new)?;
-        file.write_all(&json)?;
+        file.write_all(&objects.json(at))?;
         file.sync_all()?;
         fs::rename(&new, &name)?;
         File::open(&dir)?.sync_all()?;
-        self.written.bytes += json.len() as u64;
-        self.written.syncs += 2;
+        self.syncs += 2;
         Ok(())
-    }
-
-    pub fn written(&self) -> Written {
-        self.written
     }
 }
