@@ -14,10 +14,14 @@ pub enum Exit {
     Usage,
     /// The configuration is wrong or missing.
     Config,
-    /// `check` found something to put right.
+    /// `check` found something to put right, or `cache` something that cannot be read.
     Findings,
-    /// `status` found no running hub.
+    /// `status` found no running hub, and `cache` nothing that one has left.
     NotRunning,
+    /// What `cache` was asked for is not kept.
+    NotKept,
+    /// `cache get` has it, and must be told more before it shows it.
+    Withheld,
 }
 
 /// Every exit code, with its meaning for people.
@@ -25,15 +29,26 @@ pub const EXITS: &[(Exit, &str)] = &[
     (Exit::Ok, "all went well"),
     (
         Exit::Failed,
-        "the hub could not start, or could not go on; the last log line says why",
+        "the hub could not start, or could not go on, or `cache` could not do what was asked; the last line says why",
     ),
     (Exit::Usage, "the command line was not understood"),
     (
         Exit::Config,
         "the configuration is wrong or missing; trying again does not help",
     ),
-    (Exit::Findings, "`check` found something to put right"),
-    (Exit::NotRunning, "`status` found no running hub"),
+    (
+        Exit::Findings,
+        "`check` found something to put right, or `cache` something that cannot be read",
+    ),
+    (
+        Exit::NotRunning,
+        "`status` found no running hub, and `cache` nothing that one has left",
+    ),
+    (Exit::NotKept, "what `cache` was asked for is not kept"),
+    (
+        Exit::Withheld,
+        "`cache get` has it, and shows it with `--secrets`, `--who` or `--raw`",
+    ),
 ];
 
 impl Exit {
@@ -46,6 +61,8 @@ impl Exit {
             Exit::Config => 3,
             Exit::Findings => 4,
             Exit::NotRunning => 5,
+            Exit::NotKept => 6,
+            Exit::Withheld => 7,
         }
     }
 }

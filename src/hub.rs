@@ -18,6 +18,7 @@ use crate::server::connection;
 use crate::sys::address::AddressGuard;
 use crate::sys::clock::{self, Clock};
 use crate::sys::rlimit;
+use crate::sys::wire::Wire;
 use crate::upstream::{Settings, Upstream};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ServerConfig;
@@ -70,6 +71,8 @@ struct Troubles {
     papers: Vec<String>,
     /// Of showing what is kept.
     view: Vec<String>,
+    /// Of the control socket.
+    control: Option<String>,
 }
 
 /// Runs the hub until it is told to end. `path` is where SIGHUP finds the configuration again.
@@ -104,6 +107,7 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     tasks.spawn_local(Rc::clone(&shared.upstream).run());
     tasks.spawn_local(Rc::clone(&shared).look_for_cluster_ips());
     tasks.spawn_local(admin::view::keep(Rc::clone(&shared)));
+    tasks.spawn_local(admin::control::keep(Rc::clone(&shared)));
     tasks.spawn_local(Rc::clone(&shared).keep_what_was_told());
     let config = shared.config.borrow().clone();
     log::info!(
@@ -275,7 +279,7 @@ fn open(shared: &Rc<Shared>, tasks: &mut JoinSet<()>) -> Result<(), Failure> {
     let serve: Serve = Rc::new(move |stream, _, permit| {
         let shared = Rc::clone(&for_each);
         tokio::task::spawn_local(async move {
-            admin::serve::serve(shared, stream).await;
+            admin::serve::serve(shared, Wire::Tcp(stream), admin::serve::Door::Admin).await;
             drop(permit);
         });
     });
@@ -483,7 +487,8 @@ impl Shared {
         let not_loaded =
             not_loaded.map(|line| format!("the certificates loaded before stay in use: {line}"));
         let others = troubles.hub_ca.iter().chain(&troubles.papers);
-        let others = others.chain(&troubles.cache).chain(&troubles.view).cloned();
+        let others = others.chain(&troubles.cache).chain(&troubles.view);
+        let others = others.chain(&troubles.control).cloned();
         let off = self.cache.borrow().flash().and_then(|flash| flash.off);
         let off = off.map(|why| {
             format!(
@@ -501,6 +506,15 @@ impl Shared {
         let new = told.iter().filter(|line| !before.contains(line));
         new.for_each(|line| log::warn!("{line}"));
         self.troubles.borrow_mut().view = told;
+    }
+
+    /// What is wrong with the control socket, if something is; told like [`Shared::tell_of_view`].
+    pub fn tell_of_control(&self, told: Option<String>) {
+        let mut troubles = self.troubles.borrow_mut();
+        if let Some(line) = told.as_ref().filter(|_| troubles.control != told) {
+            log::warn!("{line}");
+        }
+        troubles.control = told;
     }
 
     fn take_papers(&self, config: &Config) -> Result<(), String> {

@@ -177,6 +177,12 @@ pub const CONNECTIONS_DEFAULT: u64 = 512;
 pub const CLI_REPLY_BYTES_MAX: usize = 1 << 20;
 /// How long `status` waits for its whole answer. Longer than a busy hub on a slow device needs.
 pub const CLI_REPLY_SECS_MAX: u64 = 5;
+/// Bytes of one record of the hub's control socket: the largest object.
+pub const CLI_RECORD_BYTES_MAX: usize = OBJECT_BYTES_MAX + 64 * 1024;
+/// How long `cache` waits for the hub's next bytes: a slow card pauses for seconds.
+pub const CLI_SILENCE_SECS_MAX: u64 = 30;
+/// Bytes of a file's name that `cache export` makes, before `.json`: file systems allow 255.
+pub const FILE_NAME_BYTES_MAX: usize = 200;
 /// Characters of a log line. The longest request path that is let in fits; logd and the journal cut far above.
 pub const LOG_LINE_CHARS_MAX: usize = 4_096;
 /// How long `check` gives one server: to resolve, to connect, to answer.
@@ -337,6 +343,11 @@ pub const LINKS_MAX: usize = 64;
 pub const LINKS_WILD_MAX: usize = LINKS_MAX / 2;
 /// When links that could not be made are tried again.
 pub const LINK_RETRY_EVERY: Duration = Duration::from_secs(60);
+
+/// Connections to the control socket: a person or two with a command each.
+pub const CONTROL_CONNECTIONS_MAX: usize = 4;
+/// When a control socket that could not be opened is tried again.
+pub const CONTROL_RETRY_EVERY: Duration = Duration::from_secs(60);
 
 // ---- hub
 

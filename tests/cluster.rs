@@ -5,6 +5,8 @@ mod support;
 
 #[path = "through/bad_input.rs"]
 mod bad_input;
+#[path = "through/cache_cli.rs"]
+mod cache_cli;
 #[path = "through/door.rs"]
 mod door;
 #[path = "through/flash.rs"]

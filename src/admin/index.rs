@@ -114,7 +114,7 @@ fn words(row: &Shown, class: Option<Class>) -> [String; COLUMNS.len()] {
 }
 
 /// Whether it is current. All that is kept is whole.
-fn state(row: &Shown) -> &'static str {
+pub(crate) fn state(row: &Shown) -> &'static str {
     match (row.live, row.behind) {
         (_, true) => "behind",
         (true, false) => "complete",
@@ -122,7 +122,7 @@ fn state(row: &Shown) -> &'static str {
     }
 }
 
-fn class_word(class: Option<Class>) -> &'static str {
+pub(crate) fn class_word(class: Option<Class>) -> &'static str {
     match class {
         Some(Class::Pinned) => "pinned",
         Some(Class::Named) => "named",
@@ -132,7 +132,7 @@ fn class_word(class: Option<Class>) -> &'static str {
 }
 
 /// `deployments.v1.apps` and `default/app=shop`.
-fn place(scope: &Scope) -> (String, String) {
+pub(crate) fn place(scope: &Scope) -> (String, String) {
     let resource = |resource: &str, version: &str, group: &str| match group {
         "" => word(&format!("{resource}.{version}")),
         group => word(&format!("{resource}.{version}.{group}")),
@@ -160,7 +160,7 @@ fn place(scope: &Scope) -> (String, String) {
 }
 
 /// Coarse, so that what only grows older is seldom a change.
-fn age(age: Duration) -> String {
+pub(crate) fn age(age: Duration) -> String {
     match age.as_secs() {
         0 => "0s".to_owned(),
         secs if secs < 60 => "<1m".to_owned(),
@@ -171,7 +171,7 @@ fn age(age: Duration) -> String {
 }
 
 /// The text as one word: what is not visible ASCII, and `#`, as in a URL; cut; `-` for nothing.
-fn word(text: &str) -> String {
+pub(crate) fn word(text: &str) -> String {
     if text.is_empty() {
         return "-".to_owned();
     }
@@ -194,9 +194,11 @@ mod tests {
     use crate::access::Who;
     use crate::cache::key::{Document, Key, Objects, One};
     use crate::request::Form;
+    use crate::store::CollectionId;
 
     fn row(agent: &str, scope: Scope, live: bool, age_secs: u64) -> Shown {
         Shown {
+            id: CollectionId(1),
             key: Key {
                 agent: agent.to_owned(),
                 who: Who::Anonymous,

@@ -2,14 +2,17 @@
 
 use super::metrics::{From, Sample, answers};
 use super::status::{
-    Certificate, Collection, CollectionState, Connections, Link, Reach, Requests, Server, Status,
-    Store,
+    Certificate, Collection, CollectionState, Connections, Flash, Link, Reach, Requests, Server,
+    Status, Store,
 };
-use crate::cache::Shown;
 use crate::cache::key::Scope;
+use crate::cache::{Cache, Shown};
+use crate::config::StoreKind;
 use crate::health::{LinkState, ServerState};
 use crate::hub::Shared;
 use crate::object::Encoding;
+use crate::store::Totals;
+use crate::store::ring::thread::Stats;
 use crate::sys::clock;
 use std::time::Instant;
 
@@ -17,7 +20,6 @@ use std::time::Instant;
 pub fn status(shared: &Shared) -> Status {
     let config = shared.config.borrow();
     let cache = shared.cache.borrow();
-    let totals = cache.totals();
     let open = config.connections_max - shared.connections.available_permits();
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -26,15 +28,7 @@ pub fn status(shared: &Shared) -> Status {
         uptime_secs: shared.started.elapsed().as_secs(),
         link: link(shared),
         servers: shared.upstream.status().into_iter().map(server).collect(),
-        store: Store {
-            kind: cache.kind().to_owned(),
-            bytes: totals.bytes as u64,
-            bytes_max: totals.bytes_max as u64,
-            collections: totals.collections as u64,
-            objects: totals.objects as u64,
-            evicted: totals.evicted,
-            filling: cache.filling() as u64,
-        },
+        store: store(&cache),
         collections: cache
             .shown(Instant::now())
             .into_iter()
@@ -54,17 +48,75 @@ pub fn status(shared: &Shared) -> Status {
     }
 }
 
+/// Where answers are kept, and how that goes.
+pub fn store(cache: &Cache) -> Store {
+    Store {
+        filling: cache.filling() as u64,
+        ..store_of(cache.kind(), cache.totals(), cache.flash().as_ref())
+    }
+}
+
+/// The same, of a store that no hub has open.
+pub fn store_of(kind: &str, totals: Totals, stats: Option<&Stats>) -> Store {
+    Store {
+        kind: kind.to_owned(),
+        bytes: totals.bytes as u64,
+        bytes_max: totals.bytes_max as u64,
+        collections: totals.collections as u64,
+        objects: totals.objects as u64,
+        evicted: totals.evicted,
+        filling: 0,
+        flash: stats.map(flash),
+    }
+}
+
+fn flash(stats: &Stats) -> Flash {
+    let counts = &stats.counts;
+    Flash {
+        file_bytes: stats.file_bytes,
+        payload_bytes: stats.payload_bytes,
+        frame_bytes: stats.log.frames,
+        padding_bytes: stats.log.padding,
+        opening_bytes: stats.log.openings,
+        life_bytes: stats.wear.written,
+        daily_bytes: stats.daily_bytes,
+        left_bytes: stats.wear.left,
+        starts: stats.wear.starts,
+        flushes: counts.flushes,
+        syncs: stats.log.syncs,
+        identical: counts.identical,
+        carried: counts.carried,
+        reclaimed: counts.reclaimed,
+        last_resorts: counts.last_resorts,
+        rotten: counts.rotten,
+        opening_millis: stats.opening.as_millis() as u64,
+        off: stats.off.clone(),
+    }
+}
+
 /// One line for a person who asks whether the hub is ready; it is, once it runs: offline it serves what is kept.
 pub fn ready(shared: &Shared) -> String {
-    match shared.upstream.link().state() {
-        LinkState::Up { .. } => "ok, the API server is reachable\n".to_owned(),
-        LinkState::Unknown => "ok, the API server has not been asked yet\n".to_owned(),
-        LinkState::Down { since, reason } => {
-            format!(
-                "ok, serving what is kept: offline for {} s: {reason}\n",
-                since.elapsed().as_secs()
-            )
+    let link = match shared.upstream.link().state() {
+        LinkState::Up { .. } => "ok, the API server is reachable".to_owned(),
+        LinkState::Unknown => "ok, the API server has not been asked yet".to_owned(),
+        LinkState::Down { since, reason } => format!(
+            "ok, serving what is kept: offline for {} s: {reason}",
+            since.elapsed().as_secs()
+        ),
+    };
+    format!("{link}{}\n", not_on_flash(shared))
+}
+
+/// What is wrong with the flash, where something is.
+fn not_on_flash(shared: &Shared) -> String {
+    match shared.cache.borrow().flash() {
+        Some(Stats { off: Some(why), .. }) => {
+            format!("; nothing is kept any more until the next start: {why}")
         }
+        None if shared.config.borrow().store == StoreKind::Ring => {
+            "; the flash cannot be used, answers are kept in memory until the next start".to_owned()
+        }
+        _ => String::new(),
     }
 }
 
@@ -111,9 +163,10 @@ fn collection(shown: Shown) -> Collection {
         objects: shown.objects as u64,
         bytes: shown.bytes as u64,
         version: shown.version,
-        state: match shown.live {
-            true => CollectionState::Complete,
-            false => CollectionState::Frozen,
+        state: match (shown.live, shown.behind) {
+            (_, true) => CollectionState::Behind,
+            (true, false) => CollectionState::Complete,
+            (false, false) => CollectionState::Frozen,
         },
         age_secs: shown.age.as_secs(),
         ..Collection::default()
@@ -182,7 +235,7 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
     };
     let up = matches!(shared.upstream.link().state(), LinkState::Up { .. });
     let open = shared.config.borrow().connections_max - shared.connections.available_permits();
-    vec![
+    let mut samples = vec![
         gauge(
             "edge_hub_link_up",
             "1 while an API server is reachable.",
@@ -273,5 +326,101 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
             "Collections that a watch could not follow.",
             counts.gaps.get(),
         ),
-    ]
+        gauge(
+            "edge_hub_cache_on_flash",
+            "1 while answers are kept on flash.",
+            u64::from(cache.flash().is_some_and(|flash| flash.off.is_none())),
+        ),
+    ];
+    let Some(flash) = cache.flash().as_ref().map(flash) else {
+        return samples;
+    };
+    samples.extend([
+        counter(
+            "edge_hub_cache_payload_bytes_total",
+            "Bytes of objects offered to the flash.",
+            flash.payload_bytes,
+        ),
+        counter(
+            "edge_hub_cache_flash_bytes_total",
+            "Bytes written to flash since the hub has started.",
+            flash.frame_bytes + flash.padding_bytes + flash.opening_bytes,
+        ),
+        counter(
+            "edge_hub_cache_flash_padding_bytes_total",
+            "Of these, bytes that fill up blocks.",
+            flash.padding_bytes,
+        ),
+        counter(
+            "edge_hub_cache_flash_opening_bytes_total",
+            "Of these, bytes that open segments.",
+            flash.opening_bytes,
+        ),
+        counter(
+            "edge_hub_cache_flash_life_bytes_total",
+            "Bytes written to flash since the cache was made.",
+            flash.life_bytes,
+        ),
+        gauge(
+            "edge_hub_cache_flash_file_bytes",
+            "Bytes of the files on flash.",
+            flash.file_bytes,
+        ),
+        gauge(
+            "edge_hub_cache_budget_bytes",
+            "Bytes that may be written to flash in a day.",
+            flash.daily_bytes,
+        ),
+        gauge(
+            "edge_hub_cache_budget_remaining_bytes",
+            "Of these, bytes that may still be written.",
+            flash.left_bytes,
+        ),
+        counter(
+            "edge_hub_cache_starts_total",
+            "Times that a hub has begun to write this cache.",
+            flash.starts,
+        ),
+        counter(
+            "edge_hub_cache_flushes_total",
+            "Times that what waited was written to flash.",
+            flash.flushes,
+        ),
+        counter(
+            "edge_hub_cache_syncs_total",
+            "Times that the flash was waited for.",
+            flash.syncs,
+        ),
+        counter(
+            "edge_hub_cache_identical_total",
+            "Objects that were the same as those kept, and not written.",
+            flash.identical,
+        ),
+        counter(
+            "edge_hub_cache_carried_total",
+            "Objects written again to free the segment that they lay in.",
+            flash.carried,
+        ),
+        counter(
+            "edge_hub_cache_reclaimed_total",
+            "Segments freed so.",
+            flash.reclaimed,
+        ),
+        counter(
+            "edge_hub_cache_last_resorts_total",
+            "Segments freed although there was no other place for what lay in them.",
+            flash.last_resorts,
+        ),
+        counter(
+            "edge_hub_cache_rotten_total",
+            "Collections that could no longer be read, and are gone.",
+            flash.rotten,
+        ),
+        gauge(
+            "edge_hub_cache_opening_milliseconds",
+            "How long the start waited for the flash.",
+            flash.opening_millis,
+        ),
+    ]);
+    samples
 }

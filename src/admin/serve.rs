@@ -1,22 +1,31 @@
-//! The plain listener for operators and Prometheus.
+//! The plain listener for operators and Prometheus, and the connections of the control socket.
 
-use super::{metrics, report};
+use super::{control, metrics, report};
 use crate::hub::Shared;
 use crate::limits;
 use crate::reply::backlog::Backlog;
 use crate::reply::{self, Body};
 use crate::server::guarded::{Guarded, RefusalCell};
 use crate::sys::hyper_io::HyperIo;
+use crate::sys::wire::Wire;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use std::convert::Infallible;
 use std::rc::Rc;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+/// Where a connection came in, which says what it may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// `admin_listen`: everybody on the machine.
+    Admin,
+    /// The control socket: the machine's owner.
+    Control,
+}
+
 /// Serves one connection.
-pub async fn serve(shared: Rc<Shared>, stream: TcpStream) {
+pub async fn serve(shared: Rc<Shared>, stream: Wire, door: Door) {
     let refusal = RefusalCell::default();
     let guarded = Guarded::new(
         stream,
@@ -25,7 +34,7 @@ pub async fn serve(shared: Rc<Shared>, stream: TcpStream) {
         Backlog::default(),
     );
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = answer(&shared, &refusal, &request);
+        let response = answer(&shared, door, &refusal, &request);
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -34,9 +43,17 @@ pub async fn serve(shared: Rc<Shared>, stream: TcpStream) {
     let _ = timeout(limits::ADMIN_CONNECTION_AGE_MAX, connection).await;
 }
 
-fn answer(shared: &Shared, refusal: &RefusalCell, request: &Request<Incoming>) -> Response<Body> {
+fn answer(
+    shared: &Rc<Shared>,
+    door: Door,
+    refusal: &RefusalCell,
+    request: &Request<Incoming>,
+) -> Response<Body> {
     if let Some(why) = refusal.get() {
         return reply::refuse(why, "");
+    }
+    if door == Door::Control {
+        return control::answer(shared, request);
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return reply::whole(405, "text/plain", "only GET\n");

@@ -81,7 +81,7 @@ pub struct Server {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Store {
-    /// `ram`.
+    /// `ring` or `ram`.
     pub kind: String,
     /// Taken.
     pub bytes: u64,
@@ -95,6 +95,50 @@ pub struct Store {
     pub evicted: u64,
     /// Answers that are being kept at this moment.
     pub filling: u64,
+    /// Of a `ring`.
+    pub flash: Option<Flash>,
+}
+
+/// What only a store on flash has to tell. Counters without another word are of this run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Flash {
+    /// Bytes of its files.
+    pub file_bytes: u64,
+    /// Bytes that it offered: keys and values.
+    pub payload_bytes: u64,
+    /// Bytes that were written for them, compressed and sealed.
+    pub frame_bytes: u64,
+    /// Bytes written to fill up blocks.
+    pub padding_bytes: u64,
+    /// Bytes written to open segments.
+    pub opening_bytes: u64,
+    /// Bytes written since it was made.
+    pub life_bytes: u64,
+    /// Bytes that may be written in a day.
+    pub daily_bytes: u64,
+    /// Of these, bytes that may still be written.
+    pub left_bytes: u64,
+    /// Times that a hub began to write it.
+    pub starts: u64,
+    /// Times that what waited was written.
+    pub flushes: u64,
+    /// Times that the flash was waited for.
+    pub syncs: u64,
+    /// Objects that were the same as those kept, and not written.
+    pub identical: u64,
+    /// Objects written again to free the segment that they lay in.
+    pub carried: u64,
+    /// Segments freed so.
+    pub reclaimed: u64,
+    /// Segments freed although there was no other place for what lay in them.
+    pub last_resorts: u64,
+    /// Collections that could no longer be read, and are gone.
+    pub rotten: u64,
+    /// How long the start waited for it.
+    pub opening_millis: u64,
+    /// Why nothing is written any more.
+    pub off: Option<String>,
 }
 
 /// One collection that is kept.
@@ -151,6 +195,8 @@ pub enum CollectionState {
     Complete,
     /// Not yet whole: it is not served.
     Filling,
+    /// Whole at its version, at which it stays until it is listed again: the store could not follow.
+    Behind,
     /// Whole at its version, and no longer followed.
     #[serde(other)]
     Frozen,

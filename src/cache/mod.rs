@@ -6,6 +6,7 @@ pub mod keep;
 pub mod key;
 mod name;
 pub mod note;
+mod operate;
 mod restore;
 pub mod version;
 pub mod watched;
@@ -130,6 +131,7 @@ fn count(cell: &Cell<u64>) {
 /// A collection's line in `status`.
 #[derive(Debug, Clone)]
 pub struct Shown {
+    pub id: CollectionId,
     pub key: Key,
     pub objects: usize,
     pub bytes: usize,
@@ -201,6 +203,7 @@ impl Cache {
         let shown = |(key, entry): (&Key, &Entry)| {
             let (objects, bytes) = self.store.size(entry.id)?;
             Some(Shown {
+                id: entry.id,
                 key: key.clone(),
                 objects,
                 bytes,

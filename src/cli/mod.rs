@@ -1,5 +1,6 @@
 //! The command line: what was asked, and which part of the program does it.
 
+mod cache;
 mod check;
 mod http;
 pub mod logging;
@@ -16,7 +17,7 @@ use crate::config::{self, Config};
 use crate::error::Exit;
 
 const USAGE: &str =
-    "Usage: edge-hub run|check|status|version [--config FILE]; edge-hub --help tells more";
+    "Usage: edge-hub run|check|status|cache|version [--config FILE]; edge-hub --help tells more";
 
 /// Keeps a Kubernetes node at the edge working while its API server is out of reach.
 #[derive(FromArgs)]
@@ -34,6 +35,7 @@ enum Command {
     Run(Run),
     Check(Check),
     Status(Status),
+    Cache(cache::Cache),
     Version(Version),
 }
 
@@ -112,6 +114,7 @@ fn obey(args: Args) -> Exit {
         Some(Command::Version(_)) => version(),
         Some(Command::Run(run)) => serve(run.config),
         Some(Command::Check(check)) => check::check(&check.config),
+        Some(Command::Cache(asked)) => cache::cache(asked),
         Some(Command::Status(status)) => status::status(&status.config, status.json),
         None => {
             complain("No command was given.");

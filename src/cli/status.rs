@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use super::logging::one_line;
 use super::span::span;
 use super::{complain, http, say};
-use crate::admin::status::{Certificate, Collection, CollectionState, Reach, Server, Status};
+use crate::admin::status::{
+    Certificate, Collection, CollectionState, Flash, Reach, Server, Status,
+};
 use crate::config::admin_listen;
 use crate::error::Exit;
 use crate::limits::{CERT_WARN_DAYS, CLI_REPLY_SECS_MAX};
@@ -94,6 +96,9 @@ fn show(s: &Status, now: u64) -> String {
         s.store.evicted,
         s.store.filling
     ));
+    if let Some(flash) = &s.store.flash {
+        line(format!("flash     {}", flash_line(flash)));
+    }
     line(format!(
         "answers   {} from the cloud, {} from the cache, {} by the hub itself",
         s.requests.cloud, s.requests.cache, s.requests.hub
@@ -212,11 +217,26 @@ fn table(collections: &[Collection]) -> Vec<String> {
         .collect()
 }
 
+fn flash_line(flash: &Flash) -> String {
+    let rest = match &flash.off {
+        Some(why) => format!("NOTHING IS WRITTEN any more: {why}"),
+        None => format!("{} starts", flash.starts),
+    };
+    format!(
+        "{} on it, {} written in its life, {} of {} left to write today, {rest}",
+        size(flash.file_bytes),
+        size(flash.life_bytes),
+        size(flash.left_bytes),
+        size(flash.daily_bytes),
+    )
+}
+
 fn row(c: &Collection) -> [String; 11] {
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let state = match c.state {
         CollectionState::Complete => "followed",
         CollectionState::Filling => "filling",
+        CollectionState::Behind => "behind",
         CollectionState::Frozen => "as it was",
     };
     [
@@ -234,7 +254,7 @@ fn row(c: &Collection) -> [String; 11] {
     ]
 }
 
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..1_024 => format!("{bytes} B"),
         1_024..1_048_576 => format!("{}.{} KiB", bytes >> 10, (bytes % 1_024) * 10 / 1_024),

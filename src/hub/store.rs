@@ -132,6 +132,12 @@ pub fn tell(config: &Config, opened: &Opened) -> Vec<String> {
             opened.took.as_millis()
         ),
     }
+    if opened.broken > 0 {
+        log::warn!(
+            "cache: {} collections in {place} can no longer be read whole: they are not told until they are listed again",
+            opened.broken
+        );
+    }
     if opened.is_short {
         troubles.push(format!(
             "cache_max_bytes: no room on the partition of {place} for {} bytes: it stays as small as it was; \

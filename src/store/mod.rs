@@ -238,6 +238,17 @@ impl Store {
         }
     }
 
+    /// What is where on flash. `None`: there is no flash, or nobody answers for it.
+    pub fn segments(
+        &self,
+    ) -> impl Future<Output = Option<Vec<ring::report::SegmentState>>> + use<> {
+        let segments = match self {
+            Store::Ram(_) => None,
+            Store::Ring(ring) => Some(ring.segments()),
+        };
+        async move { segments?.await.ok() }
+    }
+
     /// A new cap, where it can be changed without a restart; what no longer fits goes.
     pub fn set_cap(&mut self, bytes_max: usize) {
         if let Store::Ram(ram) = self {

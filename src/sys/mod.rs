@@ -9,3 +9,4 @@ pub mod process;
 pub mod rlimit;
 pub mod tcp;
 pub mod tokio_io;
+pub mod wire;

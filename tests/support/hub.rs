@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::cluster::Cluster;
 use super::http::{Client, plain_get};
-use super::program::{Program, command};
+use super::program::{Output, Program, command};
 use super::{TempDir, free_port, until};
 
 /// How long the hub may take to serve after it was started, and to end after it was told to.
@@ -293,6 +293,13 @@ impl Hub {
         until("the hub sees that it is online", SEES, || {
             self.online().then_some(())
         });
+    }
+
+    /// Runs a command of the program with this hub's configuration, whether it runs or not.
+    pub fn command(&self, args: &[&str]) -> Output {
+        let mut command = command(Path::new(PROGRAM));
+        command.args(args).arg("--config").arg(self.config_file());
+        Program::spawn(&mut command).wait(START)
     }
 
     /// What it printed.

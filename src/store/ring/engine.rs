@@ -86,6 +86,8 @@ pub struct Engine<M> {
     /// There was no room for all the segments that it may have.
     pub is_short: bool,
     pub counts: Counts,
+    /// Names of what was there when it was opened, and is not whole.
+    pub broken: Vec<Box<[u8]>>,
 }
 
 impl<M: Media> Engine<M> {
@@ -107,6 +109,7 @@ impl<M: Media> Engine<M> {
             off: None,
             is_short: false,
             counts: Counts::default(),
+            broken: Vec::new(),
         }
     }
 
@@ -378,7 +381,8 @@ impl<M: Media> Engine<M> {
                 self.pack_collection(id, &mut pack);
             }
         }
-        if !(pack.parts.is_empty() && pack.drops.is_empty()) && !self.write_pack(pack) {
+        let is_empty = pack.parts.is_empty() && pack.drops.is_empty();
+        if !is_empty && !self.write_pack(pack) {
             return;
         }
         // None are left, but for those that went meanwhile, and where there was no room to say so.

@@ -115,7 +115,7 @@ impl Media for Files {
         let file = self.open_to_write(name)?;
         // Somebody has removed it, and what is written there nobody would ever find.
         if file.metadata()?.nlink() == 0 {
-            return Err(io::ErrorKind::NotFound.into());
+            return Err(io::Error::other("somebody has removed the files"));
         }
         file.write_all_at(bytes, offset)
     }

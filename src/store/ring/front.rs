@@ -6,7 +6,8 @@ use super::engine::Settings;
 use super::engine::{Engine, Moment};
 use super::files::Files;
 use super::read::Snapshot;
-use super::recover::{OpenError, Verified};
+use super::recover::OpenError;
+use super::report::SegmentState;
 use super::thread::{
     self, Desk, FillHead, Message, NewItem, OneRead, Opened, OwnedChange, Stats, Told,
 };
@@ -232,6 +233,10 @@ impl Ring {
             self.abort(fill);
             return Err(why);
         }
+        if self.desk.look(|published| published.stats.off.is_some()) {
+            self.abort(fill);
+            return Err(NotKept::Off);
+        }
         let id = replaces.unwrap_or_else(|| CollectionId(self.number()));
         let stamp = self.number();
         self.send(Message::Commit {
@@ -369,11 +374,11 @@ impl Ring {
         when_done
     }
 
-    /// Reads all that counts.
-    pub fn verify(&mut self) -> oneshot::Receiver<Verified> {
-        let (reply, verified) = oneshot::channel();
-        let _ = self.send(Message::Verify { reply });
-        verified
+    /// What is where.
+    pub fn segments(&self) -> oneshot::Receiver<Vec<SegmentState>> {
+        let (reply, segments) = oneshot::channel();
+        let _ = self.send(Message::Segments { reply });
+        segments
     }
 }
 

@@ -14,6 +14,7 @@ pub mod read;
 pub mod reclaim;
 pub mod record;
 pub mod recover;
+pub mod report;
 pub mod seal;
 pub mod thread;
 

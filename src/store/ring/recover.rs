@@ -1,6 +1,6 @@
 //! Every start is a recovery: scan, take what is whole, stop at the torn tail.
 
-use super::collection::{Collection, Durable, Why};
+use super::collection::{Collection, Durable};
 use super::engine::{Engine, Moment, Settings};
 use super::index::{At, Entry, Table};
 use super::layout::{BLOCK, FORMAT, SUPER_BYTES, Super};
@@ -84,6 +84,14 @@ struct Found {
     marker: Option<Durable>,
     /// Where its newest record stands, to tell which was written last.
     order: u64,
+}
+
+impl Found {
+    /// The name, empty if that is lost, if it was ever committed.
+    fn committed(&self) -> Option<Box<[u8]>> {
+        let name = || self.label.as_ref().map(|label| label.name.clone());
+        self.marker.as_ref().map(|_| name().unwrap_or_default())
+    }
 }
 
 /// A description.
@@ -230,7 +238,7 @@ impl<M: Media> Engine<M> {
             bytes_max: 0,
             node,
             flush: std::time::Duration::MAX,
-            daily: 0,
+            daily: u64::MAX,
         };
         let log = Log::new(media, keys, read.segment_bytes);
         Ok(Engine::recover(log, settings, Moment::default())?)
@@ -263,17 +271,17 @@ impl<M: Media> Engine<M> {
             engine.budget = super::budget::Budget::new(daily, Some(wear.left), now.up);
         }
         engine.next_log_id = log_id_max + 1;
+        let mut broken: Vec<Box<[u8]>> = Vec::new();
         let mut whole: Vec<(u64, u64, Collection)> = Vec::new();
         let mut newest: HashMap<Box<[u8]>, u64> = HashMap::new();
         // The newest first: of two of one name the other was given up, and nobody came to write that down.
         for (log_id, found) in found.into_iter().rev() {
-            let (order, was_there) = (found.order, found.marker.is_some());
+            let (order, committed) = (found.order, found.committed());
             let taken = take_over(&keys, log_id, found);
             match taken.filter(|c| *newest.entry(c.name.clone()).or_insert(log_id) == log_id) {
                 Some(collection) => whole.push((order, log_id, collection)),
                 // It could seem whole again, once more of it is gone or can be read.
-                None if was_there => engine.bury(log_id),
-                None => {}
+                None => broken.extend(committed.inspect(|_| engine.bury(log_id))),
             }
         }
         // What was written last was used last, as far as anybody knows.
@@ -282,6 +290,7 @@ impl<M: Media> Engine<M> {
             engine.collections.insert(log_id, collection);
             engine.touch(log_id);
         }
+        engine.mourn(broken);
         while let Some(oldest) = engine.log.oldest().filter(|n| !engine.log.is_head(*n)) {
             if !engine.holds_anything(oldest) {
                 engine.log.release_oldest();
@@ -290,6 +299,16 @@ impl<M: Media> Engine<M> {
             }
         }
         Ok(engine)
+    }
+
+    /// Takes note of the names under which something was committed that is not whole. What is there in a newer version
+    /// was only given up.
+    fn mourn(&mut self, mut broken: Vec<Box<[u8]>>) {
+        broken.sort_unstable();
+        broken.dedup();
+        broken.retain(|name| !self.collections.values().any(|c| c.name == *name));
+        self.counts.rotten += broken.len() as u64;
+        self.broken = broken;
     }
 
     fn holds_anything(&self, segment: u16) -> bool {
@@ -445,43 +464,4 @@ fn make<M: Media>(
     }
     let keys = Keys::new(secret, &uuid).map_err(|_| OpenError::Key)?;
     Ok((made, keys))
-}
-
-impl<M: Media> Engine<M> {
-    /// Reads all that counts. What cannot be read any more is gone afterwards.
-    pub fn verify(&mut self) -> Verified {
-        let mut verified = Verified::default();
-        let ids: Vec<u64> = self.collections.keys().copied().collect();
-        for id in ids {
-            let Some(mut reading) = self.snapshot(id) else {
-                continue;
-            };
-            let mut items = 0;
-            let whole = loop {
-                match self.read_some(&mut reading) {
-                    Ok(some) if some.is_empty() => break true,
-                    Ok(some) => items += some.len(),
-                    Err(_) => break false,
-                }
-            };
-            match whole {
-                true => verified.collections += 1,
-                false => {
-                    verified.broken += 1;
-                    self.lose(id, Why::Rotten);
-                }
-            }
-            verified.objects += items;
-        }
-        verified
-    }
-}
-
-/// What [`Engine::verify`] found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Verified {
-    pub collections: usize,
-    pub objects: usize,
-    /// Collections that could not be read.
-    pub broken: usize,
 }

@@ -3,10 +3,12 @@
 use super::collection::Why;
 use super::engine::{Counts, Engine, Moment, Notice};
 use super::fill::Label;
+use super::log::Written;
 use super::media::Media;
 use super::read::{Item, Snapshot};
 use super::record::Wear;
-use super::recover::{Anew, OpenError, Verified};
+use super::recover::{Anew, OpenError};
+use super::report::SegmentState;
 use crate::limits;
 use crate::store::{Change, Class};
 use bytes::Bytes;
@@ -61,8 +63,8 @@ pub enum Message {
         snapshot: Snapshot,
         reply: oneshot::Sender<Option<(Vec<Item>, Snapshot)>>,
     },
-    Verify {
-        reply: oneshot::Sender<Verified>,
+    Segments {
+        reply: oneshot::Sender<Vec<SegmentState>>,
     },
     Flush {
         done: Option<oneshot::Sender<()>>,
@@ -139,8 +141,12 @@ pub struct Stats {
     pub wear: Wear,
     pub daily_bytes: u64,
     pub counts: Counts,
-    pub padding_bytes: u64,
-    pub syncs: u64,
+    /// Bytes of keys and values that were offered since the process began.
+    pub payload_bytes: u64,
+    /// What was written for them.
+    pub log: Written,
+    /// How long it took to open it.
+    pub opening: Duration,
     /// Why nothing is written any more.
     pub off: Option<String>,
 }
@@ -151,6 +157,8 @@ pub struct Opened {
     /// There was no room for as much as it may take.
     pub is_short: bool,
     pub collections: Vec<OpenedCollection>,
+    /// Collections of which something could not be read: they are not told.
+    pub broken: usize,
     pub took: Duration,
 }
 
@@ -218,6 +226,8 @@ pub struct Keeper<M> {
     stamps: HashMap<u64, u64>,
     /// Of fills that are known here.
     fills: HashMap<u64, bool>,
+    payload_bytes: u64,
+    opening: Duration,
     off_told: bool,
 }
 
@@ -234,13 +244,14 @@ pub fn run<M: Media>(
         up: Duration::ZERO,
         unix: clock(),
     };
-    let (engine, anew) = match open(now) {
+    let (mut engine, anew) = match open(now) {
         Ok(opened) => opened,
         Err(error) => {
             let _ = opened.send(Err(error));
             return;
         }
     };
+    let broken = std::mem::take(&mut engine.broken).len();
     let collections = (engine.collections())
         .map(|(id, c)| OpenedCollection {
             id,
@@ -257,6 +268,8 @@ pub fn run<M: Media>(
         clock,
         stamps: HashMap::new(),
         fills: HashMap::new(),
+        payload_bytes: 0,
+        opening: started.elapsed(),
         off_told: false,
     };
     keeper.publish();
@@ -265,7 +278,8 @@ pub fn run<M: Media>(
         anew,
         is_short: keeper.engine.is_short,
         collections,
-        took: started.elapsed(),
+        broken,
+        took: keeper.opening,
     }));
     keeper.serve(receiver);
 }
@@ -297,6 +311,7 @@ impl<M: Media> Keeper<M> {
             });
             if let Some(message) = message {
                 let bytes = message.bytes();
+                self.payload_bytes += message.payload();
                 self.take(message);
                 self.desk.release(bytes);
             }
@@ -391,8 +406,8 @@ impl<M: Media> Keeper<M> {
                     let _ = reply.send(some.ok().map(|some| (some, snapshot)));
                 }
             }
-            Message::Verify { reply } => {
-                let _ = reply.send(self.engine.verify());
+            Message::Segments { reply } => {
+                let _ = reply.send(self.engine.segments());
             }
             Message::Flush { done } => {
                 self.engine.flush();
@@ -477,16 +492,10 @@ impl<M: Media> Keeper<M> {
     }
 
     fn publish(&mut self) {
-        let log = self.engine.log();
         let stats = Stats {
-            live_bytes: self.engine.live_bytes(),
-            file_bytes: u64::from(log.count()) * u64::from(log.segment_bytes()),
-            wear: self.engine.wear(),
-            daily_bytes: self.engine.daily_bytes(),
-            counts: self.engine.counts,
-            padding_bytes: log.written.padding,
-            syncs: log.written.syncs,
-            off: self.engine.off().map(str::to_owned),
+            payload_bytes: self.payload_bytes,
+            opening: self.opening,
+            ..self.engine.stats()
         };
         let sizes = (self.engine.collections())
             .map(|(id, c)| (id, (c.table.len(), c.bytes as usize)))
@@ -504,6 +513,23 @@ impl<M: Media> Keeper<M> {
 }
 
 impl Message {
+    /// Bytes of the keys and values in it.
+    fn payload(&self) -> u64 {
+        let item = |item: &NewItem| (item.key.len() + item.value.len()) as u64;
+        match self {
+            Message::Put { items, .. } | Message::Commit { items, .. } => {
+                items.iter().map(item).sum()
+            }
+            Message::Apply { changes, .. } => (changes.iter())
+                .map(|change| match change {
+                    OwnedChange::Put(put) => item(put),
+                    OwnedChange::Delete(_) => 0,
+                })
+                .sum(),
+            _ => 0,
+        }
+    }
+
     /// Bytes of the values in it.
     fn bytes(&self) -> usize {
         match self {
