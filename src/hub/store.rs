@@ -133,10 +133,10 @@ pub fn tell(config: &Config, opened: &Opened) -> Vec<String> {
         ),
     }
     if opened.broken > 0 {
-        log::warn!(
+        troubles.push(format!(
             "cache: {} collections in {place} can no longer be read whole: they are not told until they are listed again",
             opened.broken
-        );
+        ));
     }
     if opened.is_short {
         troubles.push(format!(

@@ -26,6 +26,8 @@ pub struct Fill {
     bytes: u64,
     /// Items are being written ahead as those of this log id.
     log_id: Option<u64>,
+    /// Bytes of flash that this has taken.
+    written: u64,
     /// Items that were written ahead and are gone again.
     gone: Vec<u64>,
 }
@@ -118,6 +120,7 @@ impl<M: Media> Engine<M> {
                     held: 0,
                     bytes: 0,
                     log_id: None,
+                    written: 0,
                     gone: Vec::new(),
                 },
             );
@@ -200,10 +203,16 @@ impl<M: Media> Engine<M> {
         let log_id = *filling.log_id.get_or_insert(log_id);
         self.next_log_id = self.next_log_id.max(log_id + 1);
         let (class, spare, held) = (filling.class, filling.replaces, filling.held as u64);
+        let written = filling.written;
         if !self.budget.allows(class, Urgency::Soon) {
             return Err(Why::Budget);
         }
-        if !self.make_room(class, spare, held / 2) {
+        // One list of somebody's shall not push out all others of its class, and then not fit itself.
+        let share = match class {
+            0 | 1 => self.high_water() / 2,
+            _ => self.high_water(),
+        };
+        if written + held / 2 > share || !self.make_room(class, spare, held / 2) {
             return Err(Why::NoRoom);
         }
         loop {
@@ -247,9 +256,11 @@ impl<M: Media> Engine<M> {
                 return Ok(());
             }
             let place = self.append_or_fail(&pack)?;
+            let taken = self.log.bytes_from(place);
             let Some(filling) = self.fills.get_mut(&fill) else {
                 return Err(Why::NoRoom);
             };
+            filling.written += taken;
             for (key, record) in keys {
                 let Some(item) = filling.items.get_mut(&key) else {
                     continue;

@@ -432,6 +432,12 @@ impl<M: Media> Log<M> {
         Ok(raw)
     }
 
+    /// Bytes written to the segment from this place on.
+    pub fn bytes_from(&self, place: Place) -> u64 {
+        let end = self.segments.get(&place.segment).map_or(0, |s| s.blocks);
+        u64::from(end.saturating_sub(place.block)) * BLOCK as u64
+    }
+
     /// The sequence number of a segment in use.
     pub fn sequence_of(&self, number: u16) -> u64 {
         self.segments.get(&number).map_or(0, |s| s.sequence)

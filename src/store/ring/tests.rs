@@ -1,5 +1,6 @@
 //! The ring on a flash in memory.
 
+use super::collection::Why;
 use super::engine::{Engine, Moment, Settings};
 use super::fill::Label;
 use super::media::{Media, Name};
@@ -258,4 +259,24 @@ fn relisting_the_same_writes_next_to_nothing() {
     let (mut engine, _) = open(&media, 8 << 20);
     let id = *ids(&engine).values().next().unwrap();
     assert_eq!(read(&mut engine, id), Some(("4".to_owned(), items)));
+}
+
+#[test]
+fn a_list_that_is_too_large_pushes_nobody_out() {
+    let media = Memory::default();
+    let (mut engine, _) = open(&media, 8 << 20);
+    let others = many(100, 1);
+    replace(&mut engine, 1, "1", &others);
+    engine.flush();
+    // Of bytes that cannot be compressed: a quarter of the files is its share.
+    engine.begin(9, 1, None);
+    let mut random = media.clone();
+    let put = (0..4000).try_for_each(|i| {
+        let mut value = vec![0; 1000];
+        random.random(&mut value).unwrap();
+        engine.put(9, &format!("ns/{i}"), Bytes::from(value), 0)
+    });
+    assert_eq!(put, Err(Why::NoRoom));
+    assert_eq!(engine.counts.evicted, 0);
+    assert_eq!(read(&mut engine, 1), Some(("1".to_owned(), others)));
 }
