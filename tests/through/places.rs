@@ -609,6 +609,12 @@ fn a_partition_that_fails_while_it_runs() {
     // What cannot be read is not known; nothing is made up, and nothing ends.
     door.client().get(&door.maps("")).expect(200);
     door.cut();
+    // Who finds that out may see the answer break off; whoever asks then is told that it is not known.
+    let found_out = (door
+        .client()
+        .send(crate::support::http::Call::get(&door.maps(""))))
+    .and_then(crate::support::http::Reply::whole);
+    assert!(found_out.is_err() || found_out.is_ok_and(|reply| reply.status == 503));
     unknown(&door.client().get(&door.maps("")));
     door.mend();
     door.client().get(&door.maps("")).expect(200);
