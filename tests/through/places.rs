@@ -567,3 +567,68 @@ fn files_taken_away_while_it_runs() {
     door.cut();
     kept(&door.client().get(&door.maps("")));
 }
+
+#[test]
+fn a_partition_that_fails_while_it_runs() {
+    let dir = TempDir::new("ext4");
+    let image = dir.path().join("image");
+    let place = dir.path().join("place");
+    fs::create_dir(&place).expect("a folder");
+    (fs::File::create(&image).and_then(|file| file.set_len(16 << 20))).expect("an image");
+    run("mkfs.ext4", &["-q", &text(&image)]);
+    run("mount", &["-o", "loop", &text(&image), &text(&place)]);
+    let _guard = Guard::new("umount -l \"$1\"", &[], &[&place]);
+    let mut door = Door::with(Cluster::shared(), "g-fails", |setup| {
+        (setup.set("flush_secs", 1).set("cache_max_bytes", 4 << 20))
+            .set("cache_dir", text(&place.join("cache")))
+    });
+    door.set("one", "1");
+    door.client().get(&door.maps("")).expect(200);
+    door.cut();
+    assert_eq!(door.hub.terminate(SOON), Some(0));
+    door.hub.run();
+    kept(&door.client().get(&door.maps("")));
+    // Every call fails with EIO from here on, as when the device has gone (EXT4_IOC_SHUTDOWN, at once).
+    let shutdown = "import fcntl,os,struct,sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+    run("python3", &["-c", shutdown, &text(&place)]);
+    door.mend();
+    door.set("two", "2");
+    door.client()
+        .get(&door.maps("?labelSelector=a%3Db"))
+        .expect(200);
+    told(
+        &door,
+        &[
+            "cache_dir: ",
+            "nothing is kept any more until the next start",
+            "writing: ",
+            "Input/output error",
+        ],
+    );
+    assert_eq!(door.hub.metric("edge_hub_cache_on_flash"), 0.0);
+    // What cannot be read is not known; nothing is made up, and nothing ends.
+    door.client().get(&door.maps("")).expect(200);
+    door.cut();
+    // Who finds that out may see the answer break off; whoever asks then is told that it is not known.
+    let found_out = (door
+        .client()
+        .send(crate::support::http::Call::get(&door.maps(""))))
+    .and_then(crate::support::http::Reply::whole);
+    assert!(found_out.is_err() || found_out.is_ok_and(|reply| reply.status == 503));
+    unknown(&door.client().get(&door.maps("")));
+    door.mend();
+    door.client().get(&door.maps("")).expect(200);
+    // Started again it keeps in memory.
+    assert_eq!(door.hub.terminate(SOON), Some(0));
+    door.hub.run();
+    told(
+        &door,
+        &[
+            "cache_dir: ",
+            "Input/output error",
+            "answers are kept in memory until the next start",
+        ],
+    );
+    door.hub.sees_online();
+    serves_from_memory(&door);
+}
