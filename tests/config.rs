@@ -970,6 +970,63 @@ fn the_command_line() {
 }
 
 #[test]
+fn the_cache_where_nothing_is_kept() {
+    let dir = Dir::new("no-cache");
+    dir.write("ca.crt", b"");
+    let config = |name: &str, store: &str| {
+        let text = format!(
+            r#"{{"servers": ["https://10.0.0.1:6443"], "ca_file": "ca.crt", "state_dir": "state",
+                "cache_dir": "cache", "run_dir": "run", "store": "{store}"}}"#
+        );
+        dir.write(name, text.as_bytes()).display().to_string()
+    };
+    let (ring, ram) = (config("ring.json", "ring"), config("ram.json", "ram"));
+    for (args, code, part) in [
+        (&["cache"][..], 2, "Usage"),
+        (&["cache", "--help"], 0, "export"),
+        (&["cache", "get", "--config", &ring], 2, "agent"),
+        (
+            &["cache", "ls", "--config", "/none/config.json"],
+            3,
+            "no such file",
+        ),
+        (&["cache", "ls", "--config", &ring], 5, "nothing is kept in"),
+        (&["cache", "ls", "--config", &ram], 5, "nothing outlives it"),
+        (
+            &["cache", "drop", "kubelet", "--config", &ring],
+            5,
+            "nothing is kept in",
+        ),
+    ] {
+        let output = hub(args).output().unwrap();
+        let told = told(&output);
+        assert_eq!(output.status.code(), Some(code), "{args:?}\n{told}");
+        assert!(told.contains(part), "{args:?}\n{told}");
+    }
+    // Who only looks leaves nothing.
+    for name in ["state", "cache", "run"] {
+        assert!(!dir.0.join(name).exists(), "{name}");
+    }
+    // A key that is lost is not made anew, and a ring that is none is not touched.
+    let place = dir.0.join("cache/_internal/ring");
+    fs::create_dir_all(&place).unwrap();
+    fs::write(place.join("super"), b"nothing").unwrap();
+    let asked = || {
+        hub(&["cache", "drop", "kubelet", "--config", &ring])
+            .output()
+            .unwrap()
+    };
+    let output = asked();
+    assert_eq!(output.status.code(), Some(5));
+    assert!(told(&output).contains("is lost") && !dir.0.join("state").exists());
+    fs::create_dir(dir.0.join("state")).unwrap();
+    dir.write("state/cache.key", &[7; 32]);
+    let output = asked();
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
+}
+
+#[test]
 fn an_argument_that_is_not_utf8_is_a_usage_error() {
     use std::os::unix::ffi::OsStrExt;
     let output = hub(&[])

@@ -67,7 +67,7 @@ fn what_is_told_after_a_kill_is_what_was() {
         hub.kill();
         readers.stop();
         relay.refuse();
-        if rng.below(10) == 0 {
+        if rng.below(20) == 0 {
             std::fs::remove_dir_all(hub.folder("cache_dir")).expect("the cache goes");
             verdict.begin_anew();
         }

@@ -381,6 +381,7 @@ fn garbage_in_the_files_costs_answers_and_makes_none() {
         fs::remove_dir_all(&ring).expect("the ring goes");
         run("cp", &["-a", &text(&good), &text(&ring)]);
     }
+    door.hub.logged("can no longer be read whole");
     println!("garbage: {same} lists were the same, {lost} were not told");
     assert!(same > 0 && lost > 0, "{same} the same, {lost} lost");
 }
@@ -479,6 +480,7 @@ fn latched(door: &Door, list: &[u8], cause: &str) {
     door.set("later", "1");
     let online = door.client().get(&door.maps("")).expect(200);
     assert_eq!(online.header("edge-hub-cache"), "");
+    assert_ne!(door.hub.status()["store"]["flash"]["off"], json!(null));
     until("it counts what it does not keep", SOON, || {
         (door.hub.metric("edge_hub_cache_off_total") > 0.0).then_some(())
     });
@@ -549,7 +551,7 @@ fn files_taken_away_while_it_runs() {
         &[
             "cache_dir: ",
             "nothing is kept any more until the next start",
-            "No such file",
+            "somebody has removed the files",
         ],
     );
     door.client().get(&door.maps("")).expect(200);
@@ -564,4 +566,69 @@ fn files_taken_away_while_it_runs() {
     door.client().get(&door.maps("")).expect(200);
     door.cut();
     kept(&door.client().get(&door.maps("")));
+}
+
+#[test]
+fn a_partition_that_fails_while_it_runs() {
+    let dir = TempDir::new("ext4");
+    let image = dir.path().join("image");
+    let place = dir.path().join("place");
+    fs::create_dir(&place).expect("a folder");
+    (fs::File::create(&image).and_then(|file| file.set_len(16 << 20))).expect("an image");
+    run("mkfs.ext4", &["-q", &text(&image)]);
+    run("mount", &["-o", "loop", &text(&image), &text(&place)]);
+    let _guard = Guard::new("umount -l \"$1\"", &[], &[&place]);
+    let mut door = Door::with(Cluster::shared(), "g-fails", |setup| {
+        (setup.set("flush_secs", 1).set("cache_max_bytes", 4 << 20))
+            .set("cache_dir", text(&place.join("cache")))
+    });
+    door.set("one", "1");
+    door.client().get(&door.maps("")).expect(200);
+    door.cut();
+    assert_eq!(door.hub.terminate(SOON), Some(0));
+    door.hub.run();
+    kept(&door.client().get(&door.maps("")));
+    // Every call fails with EIO from here on, as when the device has gone (EXT4_IOC_SHUTDOWN, at once).
+    let shutdown = "import fcntl,os,struct,sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+    run("python3", &["-c", shutdown, &text(&place)]);
+    door.mend();
+    door.set("two", "2");
+    door.client()
+        .get(&door.maps("?labelSelector=a%3Db"))
+        .expect(200);
+    told(
+        &door,
+        &[
+            "cache_dir: ",
+            "nothing is kept any more until the next start",
+            "writing: ",
+            "Input/output error",
+        ],
+    );
+    assert_eq!(door.hub.metric("edge_hub_cache_on_flash"), 0.0);
+    // What cannot be read is not known; nothing is made up, and nothing ends.
+    door.client().get(&door.maps("")).expect(200);
+    door.cut();
+    // Who finds that out may see the answer break off; whoever asks then is told that it is not known.
+    let found_out = (door
+        .client()
+        .send(crate::support::http::Call::get(&door.maps(""))))
+    .and_then(crate::support::http::Reply::whole);
+    assert!(found_out.is_err() || found_out.is_ok_and(|reply| reply.status == 503));
+    unknown(&door.client().get(&door.maps("")));
+    door.mend();
+    door.client().get(&door.maps("")).expect(200);
+    // Started again it keeps in memory.
+    assert_eq!(door.hub.terminate(SOON), Some(0));
+    door.hub.run();
+    told(
+        &door,
+        &[
+            "cache_dir: ",
+            "Input/output error",
+            "answers are kept in memory until the next start",
+        ],
+    );
+    door.hub.sees_online();
+    serves_from_memory(&door);
 }

@@ -165,7 +165,9 @@ pub(super) fn cache(asked: Cache) -> Exit {
     done.unwrap_or_else(|failure| {
         // What there was until then.
         let _ = out.flush();
-        tell(&failure.text);
+        if failure.exit != Exit::Ok {
+            tell(&failure.text);
+        }
         failure.exit
     })
 }

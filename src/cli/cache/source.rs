@@ -73,15 +73,16 @@ impl fmt::Display for SourceError {
 }
 
 impl From<SourceError> for Failure {
+    /// What is read goes to stdout.
     fn from(error: SourceError) -> Self {
-        Failure {
-            exit: match error {
-                SourceError::Gone => Exit::NotKept,
-                SourceError::Broken => Exit::Findings,
-                SourceError::Failed(_) | SourceError::Taker(_) => Exit::Failed,
-            },
-            text: error.to_string(),
-        }
+        let text = error.to_string();
+        let exit = match error {
+            SourceError::Gone => Exit::NotKept,
+            SourceError::Broken => Exit::Findings,
+            SourceError::Failed(_) => Exit::Failed,
+            SourceError::Taker(error) => return super::to_stdout(error),
+        };
+        Failure { exit, text }
     }
 }
 

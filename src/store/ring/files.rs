@@ -6,7 +6,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Bytes of zeros written at a time when a file is made.
@@ -119,7 +119,12 @@ impl Media for Files {
     }
 
     fn write(&mut self, name: Name, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.open_to_write(name)?.write_all_at(bytes, offset)
+        let file = self.open_to_write(name)?;
+        // Somebody has removed it, and what is written there nobody would ever find.
+        if file.metadata()?.nlink() == 0 {
+            return Err(io::Error::other("somebody has removed the files"));
+        }
+        file.write_all_at(bytes, offset)
     }
 
     fn sync(&mut self, name: Name) -> io::Result<()> {

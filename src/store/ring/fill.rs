@@ -256,9 +256,11 @@ impl<M: Media> Engine<M> {
                 return Ok(());
             }
             let place = self.append_or_fail(&pack)?;
+            let taken = self.log.bytes_from(place);
             let Some(filling) = self.fills.get_mut(&fill) else {
                 return Err(Why::NoRoom);
             };
+            filling.written += taken;
             for (key, record) in keys {
                 let Some(item) = filling.items.get_mut(&key) else {
                     continue;

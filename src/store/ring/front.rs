@@ -233,6 +233,10 @@ impl Ring {
             self.abort(fill);
             return Err(why);
         }
+        if self.desk.look(|published| published.stats.off.is_some()) {
+            self.abort(fill);
+            return Err(NotKept::Off);
+        }
         let id = replaces.unwrap_or_else(|| CollectionId(self.number()));
         let stamp = self.number();
         self.send(Message::Commit {

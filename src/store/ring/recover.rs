@@ -208,11 +208,11 @@ impl<M: Media> Engine<M> {
                 (read, keys, Some(anew))
             }
         };
-        mend_super(&mut media, &read)?;
+        let mended = mend_super(&mut media, &read);
         let count = segment_count(settings.bytes_max, read.segment_bytes);
         let mut engine = Engine::recover(Log::new(media, keys, read.segment_bytes), settings, now)?;
         engine.wear.starts += 1;
-        match engine.begin_to_write(count) {
+        match mended.and_then(|()| engine.begin_to_write(count)) {
             // What is there can be told, if no more.
             Err(error) if anew.is_none() => engine.fail("opening", &error),
             begun => begun?,
