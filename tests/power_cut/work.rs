@@ -338,7 +338,7 @@ impl World {
         assert!(absent.len() <= given_up, "missing: {absent:?}");
         let absent = self.cutter.absent.take();
         assert!(absent.is_empty() || given_up > 0, "missing: {absent:?}");
-        self.model.borrow_mut().start(found, &ids(&engine));
+        (self.model.borrow_mut()).start(found, &ids(&engine), given_up > 0);
         self.now = Moment::default();
         self.fills.clear();
         self.gone = engine.counts.evicted + engine.counts.last_resorts;

@@ -51,7 +51,10 @@ impl Media for Memory {
     fn write(&mut self, name: Name, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut files = self.files.borrow_mut();
         let file = files.get_mut(&name).ok_or(io::ErrorKind::NotFound)?;
-        file[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        let end = offset as usize + bytes.len();
+        // What was cut short grows again.
+        file.resize(file.len().max(end), 0);
+        file[offset as usize..end].copy_from_slice(bytes);
         Ok(())
     }
 
