@@ -201,7 +201,7 @@ impl<M: Media> Engine<M> {
         let log_id = self.next_log_id;
         let filling = self.fills.get_mut(&fill).ok_or(Why::Overtaken)?;
         let log_id = *filling.log_id.get_or_insert(log_id);
-        self.next_log_id = self.next_log_id.max(log_id + 1);
+        self.next_log_id = self.next_log_id.max(log_id.saturating_add(1));
         let (class, spare, held) = (filling.class, filling.replaces, filling.held as u64);
         let written = filling.written;
         if !self.budget.allows(class, Urgency::Soon) {
@@ -351,7 +351,7 @@ impl<M: Media> Engine<M> {
             Collection::new(next_log_id, label.class, label.name, label.note)
         });
         if collection.log_id == next_log_id {
-            self.next_log_id += 1;
+            self.next_log_id = self.next_log_id.saturating_add(1);
         }
         collection.frozen = None;
         if collection.class != label.class {

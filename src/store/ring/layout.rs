@@ -74,6 +74,9 @@ pub struct Opening {
     /// Of the segment: grows with each time that one is begun.
     pub sequence: u64,
     pub salt: [u8; 16],
+    /// The salt of the segment's first opening: what is left of an earlier use of the segment, perhaps under the same
+    /// number, does not go on from there.
+    pub first: [u8; 16],
 }
 
 impl Opening {
@@ -83,6 +86,7 @@ impl Opening {
         out.extend_from_slice(&u32::from(block).to_le_bytes());
         out.extend_from_slice(&self.sequence.to_le_bytes());
         out.extend_from_slice(&self.salt);
+        out.extend_from_slice(&self.first);
         let tag = keys.opening_tag(&out[start..]);
         out.extend_from_slice(&tag.to_le_bytes());
         out.resize(start + BLOCK, 0);
@@ -94,6 +98,7 @@ impl Opening {
         let opening = Opening {
             sequence: u64::from_le_bytes(fields.array()?),
             salt: fields.array()?,
+            first: fields.array()?,
         };
         let signed = block.len() - fields.0.len();
         let tag = u64::from_le_bytes(fields.array()?);
@@ -185,6 +190,7 @@ mod tests {
         let opening = Opening {
             sequence: 9,
             salt: [5; 16],
+            first: [6; 16],
         };
         let mut block = Vec::new();
         opening.write(&keys, 3, &mut block);

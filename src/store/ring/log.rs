@@ -196,7 +196,7 @@ impl<M: Media> Log<M> {
             .filter(|r| !r.is_empty())
         {
             if let Some(opening) = Opening::read(&self.keys, at, &rest[..BLOCK.min(rest.len())])
-                && opening.sequence == sequence
+                && (opening.sequence, opening.first) == (sequence, first.salt)
             {
                 keys = self.keys.frames(sequence, &opening.salt).ok()?;
                 segment.openings.push((at, opening.salt));
@@ -299,6 +299,10 @@ impl<M: Media> Log<M> {
             let opening = Opening {
                 sequence: segment.sequence,
                 salt: head.salt,
+                first: segment
+                    .openings
+                    .first()
+                    .map_or(head.salt, |(_, salt)| *salt),
             };
             opening.write(&self.keys, start, &mut out);
         }
@@ -376,6 +380,7 @@ impl<M: Media> Log<M> {
         let opening = Opening {
             sequence: segment.sequence,
             salt: head.salt,
+            first: head.salt,
         };
         let mut out = Vec::with_capacity(BLOCK);
         opening.write(&self.keys, 0, &mut out);

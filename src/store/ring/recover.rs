@@ -270,7 +270,7 @@ impl<M: Media> Engine<M> {
             let daily = engine.settings.daily;
             engine.budget = super::budget::Budget::new(daily, Some(wear.left), now.up);
         }
-        engine.next_log_id = log_id_max + 1;
+        engine.next_log_id = log_id_max.saturating_add(1);
         let mut broken: Vec<Box<[u8]>> = Vec::new();
         let mut whole: Vec<(u64, u64, Collection)> = Vec::new();
         let mut newest: HashMap<Box<[u8]>, u64> = HashMap::new();

@@ -355,3 +355,33 @@ fn many_collections_and_items_are_said_to_be_gone() {
     let there = [(key(0), b"v".to_vec()), (key(69_999), b"w".to_vec())];
     assert_eq!(read(&mut engine, id), Some(("1".to_owned(), there.into())));
 }
+
+/// The newest segment's first opening rots, and its number and place are used again: what an earlier process left further
+/// behind in it was read as if it had been written after.
+#[test]
+fn what_is_left_of_an_earlier_use_of_a_segment_is_not_read() {
+    let media = Memory::default();
+    let (mut engine, _) = open(&media, 1 << 20);
+    replace(&mut engine, 1, "1", &many(1, 1));
+    engine.flush();
+    drop(engine);
+    for version in ["2", "3", "4"] {
+        let (mut engine, _) = open(&media, 1 << 20);
+        let id = *ids(&engine).values().next().unwrap();
+        engine.apply(id, &[], version).unwrap();
+        engine.flush();
+    }
+    for file in media.0.borrow_mut().values_mut() {
+        if file.starts_with(b"EHO1") {
+            file[9] ^= 1;
+        }
+    }
+    let (mut engine, _) = open(&media, 1 << 20);
+    assert_eq!(engine.collections().count(), 0);
+    replace(&mut engine, 7, "9", &many(2, 1));
+    engine.flush();
+    drop(engine);
+    let (mut engine, _) = open(&media, 1 << 20);
+    let id = ids(&engine)[&b"name 7"[..]];
+    assert_eq!(read(&mut engine, id), Some(("9".to_owned(), many(2, 1))));
+}

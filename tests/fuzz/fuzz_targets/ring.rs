@@ -181,7 +181,12 @@ fuzz_target!(|data: &[u8]| {
             1 => {
                 let mut opening = Vec::new();
                 let salt = [7; 16];
-                Opening { sequence, salt }.write(&keys, block as u16, &mut opening);
+                Opening {
+                    sequence,
+                    salt,
+                    first: salt,
+                }
+                .write(&keys, block as u16, &mut opening);
                 opening
             }
             2 => {
