@@ -102,7 +102,8 @@ impl Hub {
         let mut answer = self.ask(method, target)?;
         let mut all = Vec::new();
         while let Some(record) = answer.record()? {
-            all.push(serde_json::from_slice(&record).map_err(|_| unreadable())?);
+            // As text: so it is read by what reads the status.
+            all.push(serde_json::from_str(&text(record)?).map_err(|_| unreadable())?);
         }
         Ok(all)
     }

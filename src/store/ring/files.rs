@@ -12,6 +12,19 @@ use std::path::{Path, PathBuf};
 /// Bytes of zeros written at a time when a file is made.
 const ZEROS: usize = 64 * 1024;
 
+/// Only the name that it was given: under another of the same number one segment would be two.
+fn number_of(file_name: &str) -> Option<u16> {
+    let number = file_name.strip_prefix("seg-")?.parse().ok()?;
+    (file_name == file_name_of(Name::Segment(number))).then_some(number)
+}
+
+fn file_name_of(name: Name) -> String {
+    match name {
+        Name::Super => "super".to_owned(),
+        Name::Segment(at) => format!("seg-{at:04}"),
+    }
+}
+
 /// The files, and the lock that says that no other process writes them.
 pub struct Files {
     directory: PathBuf,
@@ -52,10 +65,7 @@ impl Files {
     }
 
     fn path(&self, name: Name) -> PathBuf {
-        self.directory.join(match name {
-            Name::Super => "super".to_owned(),
-            Name::Segment(at) => format!("seg-{at:04}"),
-        })
+        self.directory.join(file_name_of(name))
     }
 
     fn sync_directory(&self) -> io::Result<()> {
@@ -88,10 +98,7 @@ impl Media for Files {
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             let name = entry.file_name();
-            let number = name
-                .to_str()
-                .and_then(|name| name.strip_prefix("seg-"))
-                .and_then(|number| number.parse().ok());
+            let number = name.to_str().and_then(number_of);
             let metadata = entry.metadata()?;
             if let Some(number) = number.filter(|_| metadata.is_file()) {
                 found.push((number, metadata.len()));
@@ -155,5 +162,31 @@ impl Media for Files {
         SystemRandom::new()
             .fill(out)
             .map_err(|_| io::Error::other("the kernel gives no random numbers"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_has_one_name() {
+        for number in [0, 7, 4095, 65_535] {
+            assert_eq!(
+                number_of(&file_name_of(Name::Segment(number))),
+                Some(number)
+            );
+        }
+        for name in [
+            "seg-7",
+            "seg-00007",
+            "seg-+007",
+            "seg-",
+            "seg-65536",
+            "super",
+            "seg-0007~",
+        ] {
+            assert_eq!(number_of(name), None, "{name}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use edge_hub::store::ring::media::{Media, Name};
 use edge_hub::store::ring::seal::{Keys, TAG_BYTES};
 use edge_hub::store::{Change, Class};
 use libfuzzer_sys::fuzz_target;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
@@ -21,13 +21,17 @@ const SECRET: &[u8] = b"0123456789abcdef";
 const SEGMENTS: u64 = 8;
 const SEGMENT_BYTES: usize = 32 * 1024;
 
-/// Files in memory, and what is random is not.
+/// Files in memory.
 #[derive(Clone, Default)]
-struct Memory(Rc<RefCell<BTreeMap<Name, Vec<u8>>>>);
+struct Memory {
+    files: Rc<RefCell<BTreeMap<Name, Vec<u8>>>>,
+    /// Nothing is random: what is asked for at first is known, later no two are the same.
+    random: Rc<Cell<u64>>,
+}
 
 impl Media for Memory {
     fn segments(&self) -> io::Result<Vec<(u16, u64)>> {
-        let files = self.0.borrow();
+        let files = self.files.borrow();
         let segments = files.iter().filter_map(|(name, bytes)| match name {
             Name::Segment(number) => Some((*number, bytes.len() as u64)),
             Name::Super => None,
@@ -36,7 +40,7 @@ impl Media for Memory {
     }
 
     fn read(&self, name: Name, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        let files = self.0.borrow();
+        let files = self.files.borrow();
         let file = files.get(&name).ok_or(io::ErrorKind::NotFound)?;
         let from = offset as usize;
         let bytes = (file.get(from..from + buf.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -45,7 +49,7 @@ impl Media for Memory {
     }
 
     fn write(&mut self, name: Name, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut files = self.0.borrow_mut();
+        let mut files = self.files.borrow_mut();
         let file = files.get_mut(&name).ok_or(io::ErrorKind::NotFound)?;
         file[offset as usize..][..bytes.len()].copy_from_slice(bytes);
         Ok(())
@@ -56,17 +60,22 @@ impl Media for Memory {
     }
 
     fn create(&mut self, name: Name, bytes: u64) -> io::Result<()> {
-        self.0.borrow_mut().insert(name, vec![0; bytes as usize]);
+        self.files.borrow_mut().insert(name, vec![0; bytes as usize]);
         Ok(())
     }
 
     fn remove(&mut self, name: Name) -> io::Result<()> {
-        let gone = self.0.borrow_mut().remove(&name);
+        let gone = self.files.borrow_mut().remove(&name);
         gone.map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
 
     fn random(&mut self, out: &mut [u8]) -> io::Result<()> {
         out.fill(7);
+        let count = self.random.get();
+        if count > 0 {
+            out[..8].copy_from_slice(&count.to_le_bytes());
+            self.random.set(count + 1);
+        }
         Ok(())
     }
 }
@@ -99,7 +108,7 @@ fn sound() -> BTreeMap<Name, Vec<u8>> {
         engine.flush();
     }
     drop(engine);
-    memory.0.take()
+    memory.files.take()
 }
 
 fn fill(engine: &mut Engine<Memory>, id: u64, items: usize) {
@@ -180,7 +189,10 @@ fuzz_target!(|data: &[u8]| {
             file[at..end].copy_from_slice(&written[..end - at]);
         }
     }
-    let memory = Memory(Rc::new(RefCell::new(files)));
+    let memory = Memory {
+        files: Rc::new(RefCell::new(files)),
+        random: Rc::new(Cell::new(1000)),
+    };
     let mut engine = open(&memory);
     engine.verify();
     let there = engine.verify();
