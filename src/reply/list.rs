@@ -108,7 +108,8 @@ mod tests {
 
     async fn written(encoding: Encoding, view: View) -> (Vec<u8>, Result<(), BrokenOff>) {
         let list = List::whole(encoding, TypeMeta::new("v1", "Pod"), view);
-        let mut script = Script::new(|pen| write(pen, list));
+        let begun = begin(list).await.unwrap();
+        let mut script = Script::new(|pen| write(pen, begun));
         let mut out = Vec::new();
         while let Some(piece) = poll_fn(|cx| script.poll_piece(cx)).await {
             match piece {
