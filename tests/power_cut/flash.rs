@@ -59,12 +59,21 @@ impl Flash {
             (10, 3, 3),
             (94, 0, 0),
         ]);
+        // Now and then the first ones of a file are lost, and the others there.
+        let is_late = rng.one_in(6);
         for file in self.files.values_mut() {
             if file.pending.is_empty() {
                 continue;
             }
             let durable = Rc::make_mut(&mut file.durable);
-            for piece in std::mem::take(&mut file.pending) {
+            let lost = rng.below(file.pending.len());
+            for (number, piece) in std::mem::take(&mut file.pending).into_iter().enumerate() {
+                if is_late {
+                    if number >= lost {
+                        piece.put(durable);
+                    }
+                    continue;
+                }
                 let here = &mut durable[piece.offset..][..piece.bytes.len()];
                 let fate = rng.below(100);
                 if fate < kept {

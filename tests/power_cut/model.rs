@@ -115,10 +115,18 @@ impl Model {
         absent
     }
 
-    /// This was found at a start: what was told before does not matter any more.
-    pub fn start(&mut self, found: Contents, ids: &BTreeMap<usize, u64>) {
+    /// This was found at a start: what was told before does not matter any more. But what was given up there, for a cap that
+    /// is smaller now, may be back at the next.
+    pub fn start(&mut self, found: Contents, ids: &BTreeMap<usize, u64>, given_up: bool) {
         for (name, history) in self.names.iter_mut().enumerate() {
-            *history = History::new(found.get(&name).cloned(), ids.get(&name).copied());
+            let state = found.get(&name).cloned();
+            if state.is_none() && given_up && !self.is_being_made {
+                history.states.push(None);
+                history.id = None;
+                history.is_frozen = false;
+            } else {
+                *history = History::new(state, ids.get(&name).copied());
+            }
         }
         self.is_being_made = false;
     }

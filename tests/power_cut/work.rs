@@ -117,7 +117,11 @@ impl Cutter {
 
     fn cut(&self, mut flash: Flash, rng: &mut Rng) {
         self.cuts.set(self.cuts.get() + 1);
-        flash.cut(rng);
+        // Or it is only the process that ends, and the power goes when another has begun.
+        let is_killed = rng.one_in(6);
+        if !is_killed {
+            flash.cut(rng);
+        }
         let disk = Disk::new(flash, rng);
         let (mut settings, key) = self.settings.borrow().clone();
         if rng.one_in(24) {
@@ -136,10 +140,10 @@ impl Cutter {
         if anew.is_some() {
             assert!(found.is_empty());
         }
-        if rng.one_in(4) {
+        if is_killed || rng.one_in(4) {
             drop(engine);
             let before = given_up;
-            if rng.one_in(2) {
+            if is_killed || rng.one_in(2) {
                 disk.change(|flash| flash.cut(rng));
             }
             engine = open(&disk, &settings, key).0;
@@ -334,7 +338,7 @@ impl World {
         assert!(absent.len() <= given_up, "missing: {absent:?}");
         let absent = self.cutter.absent.take();
         assert!(absent.is_empty() || given_up > 0, "missing: {absent:?}");
-        self.model.borrow_mut().start(found, &ids(&engine));
+        (self.model.borrow_mut()).start(found, &ids(&engine), given_up > 0);
         self.now = Moment::default();
         self.fills.clear();
         self.gone = engine.counts.evicted + engine.counts.last_resorts;
@@ -362,7 +366,8 @@ impl World {
             720..860 => self.fill_step(),
             860..880 => self.drop_one(),
             880..892 => self.big(),
-            892..960 => self.compare(),
+            892..930 => self.compare(),
+            930..960 => self.come_and_go(),
             _ if !self.plan.has_ends => {}
             960..980 => self.end(true),
             980..990 => self.end(false),
@@ -525,6 +530,19 @@ impl World {
             false => self.name(),
         };
         self.apply(name, Vec::new());
+    }
+
+    /// An object that is there for a moment: its record and its deletion lie in one segment.
+    fn come_and_go(&mut self) {
+        let name = self.name();
+        let key = format!("moment/{}", self.rng.below(1000));
+        let value = value(&mut self.rng, 50);
+        for value in [Some(value), None] {
+            self.apply(name, vec![(key.clone(), value)]);
+            self.after();
+            self.flush();
+            self.after();
+        }
     }
 
     /// An object near what a frame takes, or above it, or one that compresses into it.

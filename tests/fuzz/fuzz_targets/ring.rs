@@ -51,7 +51,10 @@ impl Media for Memory {
     fn write(&mut self, name: Name, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut files = self.files.borrow_mut();
         let file = files.get_mut(&name).ok_or(io::ErrorKind::NotFound)?;
-        file[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        let end = offset as usize + bytes.len();
+        // What was cut short grows again.
+        file.resize(file.len().max(end), 0);
+        file[offset as usize..end].copy_from_slice(bytes);
         Ok(())
     }
 
@@ -60,7 +63,9 @@ impl Media for Memory {
     }
 
     fn create(&mut self, name: Name, bytes: u64) -> io::Result<()> {
-        self.files.borrow_mut().insert(name, vec![0; bytes as usize]);
+        self.files
+            .borrow_mut()
+            .insert(name, vec![0; bytes as usize]);
         Ok(())
     }
 
@@ -115,7 +120,9 @@ fn fill(engine: &mut Engine<Memory>, id: u64, items: usize) {
     engine.begin(id, Class::MAX, Some(id));
     for number in 0..items {
         let value = Bytes::from(format!("value {number} ").repeat(30));
-        engine.put(id, &format!("n{number}"), value, 0).expect("room");
+        engine
+            .put(id, &format!("n{number}"), value, 0)
+            .expect("room");
     }
     let name = format!("name {id}");
     let label = Label {
@@ -125,6 +132,26 @@ fn fill(engine: &mut Engine<Memory>, id: u64, items: usize) {
         version: "1",
     };
     engine.commit(id, id, &label).expect("room");
+}
+
+/// Reads all; so many collections cannot be.
+fn broken(engine: &mut Engine<Memory>) -> usize {
+    let ids: Vec<u64> = engine.collections().map(|(id, _)| id).collect();
+    let is_broken = |id: u64| {
+        let mut snapshot = engine.snapshot(id).expect("there");
+        let mut left = snapshot.len();
+        loop {
+            match engine.read_some(&mut snapshot) {
+                Ok(some) if some.is_empty() => return left != 0,
+                Ok(some) => left -= some.len(),
+                Err(_) => return true,
+            }
+        }
+    };
+    ids.into_iter()
+        .map(is_broken)
+        .filter(|broken| *broken)
+        .count()
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -165,11 +192,17 @@ fuzz_target!(|data: &[u8]| {
                     block: block as u16,
                     sequence,
                     sealed: (bytes.len() + TAG_BYTES) as u32,
-                    raw: if kind >= 128 { u32::from(arg) * 100 } else { bytes.len() as u32 },
+                    raw: if kind >= 128 {
+                        u32::from(arg) * 100
+                    } else {
+                        bytes.len() as u32
+                    },
                 }
                 .write(&frames);
                 let mut sealed = bytes.to_vec();
-                frames.seal(block as u32, &header, &mut sealed).expect("short");
+                frames
+                    .seal(block as u32, &header, &mut sealed)
+                    .expect("short");
                 let frame = [&header[..], &sealed].concat();
                 assert_eq!(frame.len(), HEADER_BYTES + bytes.len() + TAG_BYTES);
                 frame
@@ -194,15 +227,17 @@ fuzz_target!(|data: &[u8]| {
         random: Rc::new(Cell::new(1000)),
     };
     let mut engine = open(&memory);
-    engine.verify();
-    let there = engine.verify();
-    assert_eq!(there.broken, 0);
+    // What cannot be read is gone when that is seen.
+    broken(&mut engine);
+    assert_eq!(broken(&mut engine), 0);
     fill(&mut engine, 1 << 40, 5);
     engine.flush();
     assert_eq!(engine.off(), None);
     drop(engine);
     let mut engine = open(&memory);
-    let found = engine.collections().any(|(_, c)| *c.name == *format!("name {}", 1u64 << 40).as_bytes());
+    let found = engine
+        .collections()
+        .any(|(_, c)| *c.name == *format!("name {}", 1u64 << 40).as_bytes());
     assert!(found);
-    assert_eq!(engine.verify().broken, 0);
+    assert_eq!(broken(&mut engine), 0);
 });

@@ -24,6 +24,8 @@ fuzz_target!(|data: &[u8]| {
     // Numbers may have been written longer than they need.
     assert!(written.len() <= data.len());
     assert_eq!(is_whole, Records(data).all(|record| record.is_ok()));
-    let again: Vec<_> = Records(&written).collect::<Result<_, _>>().expect("what was read can be read again");
+    let again: Vec<_> = Records(&written)
+        .collect::<Result<_, _>>()
+        .expect("what was read can be read again");
     assert_eq!(again, read);
 });
