@@ -417,9 +417,10 @@ const _: () = assert!(
 pub const RING_DROPS_PER_FRAME: usize = 1024;
 /// Items adopted between two looks at the room that is left.
 pub const RING_ADOPT_RECORDS: usize = 256;
-/// Bytes of values that may wait for the store's thread: a list that comes faster than the flash takes it. Over it the
-/// list is not kept, the client does not wait (design.md rule 4). An eighth of the cap, but within these.
-pub const RING_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 1024 * 1024..=4 * 1024 * 1024;
+/// Bytes of values that may wait for the store's thread while the flash is slow. Over it a list is not kept, the client does
+/// not wait (design.md rule 4); and what is not kept may not come again for hours, so this is half of the cap, within
+/// these: all that a node lists at its start, while an SD card pauses for seconds.
+pub const RING_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 2 * 1024 * 1024..=16 * 1024 * 1024;
 /// Bytes of a list's items that go to the thread together: fewer wake-ups.
 pub const RING_BATCH_BYTES: usize = 16 * 1024;
 /// Stack of the store's thread: frames lie on the heap.

@@ -30,6 +30,8 @@ use verdict::Verdict;
 const NAMESPACE: &str = "kills";
 /// So many rounds fit into two minutes.
 const ROUNDS: usize = 40;
+/// What was begun anew has a few rounds without anything on flash yet.
+const BEGIN_ANEW_EVERY: usize = 20;
 const ROUNDS_LONG: usize = 500;
 /// Some kills come before the first list is whole, some after several flushes.
 const ALIVE_MS_MAX: u64 = 2_200;
@@ -67,7 +69,7 @@ fn what_is_told_after_a_kill_is_what_was() {
         hub.kill();
         readers.stop();
         relay.refuse();
-        if rng.below(20) == 0 {
+        if round % BEGIN_ANEW_EVERY == BEGIN_ANEW_EVERY / 2 {
             std::fs::remove_dir_all(hub.folder("cache_dir")).expect("the cache goes");
             verdict.begin_anew();
         }

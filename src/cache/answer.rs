@@ -99,9 +99,9 @@ impl List {
     }
 
     /// Reads the items from the beginning.
-    pub fn read(&self) -> Items<'_> {
+    pub fn read(&self) -> Items {
         Items {
-            list: self,
+            list: self.clone(),
             reading: self.view.read(),
             framed_bytes: 0,
         }
@@ -117,17 +117,17 @@ fn framed_bytes_of(encoding: Encoding, prefix: &str, items: &[Item]) -> u64 {
 }
 
 /// The items of a list while they are read.
-pub struct Items<'l> {
-    list: &'l List,
+pub struct Items {
+    list: List,
     reading: Reading,
     /// Of the items that were given out.
     framed_bytes: u64,
 }
 
-impl Items<'_> {
+impl Items {
     /// The next items, some or none; `None` after the last, and only if nothing is missing.
     pub async fn next(&mut self) -> Result<Option<Vec<Item>>, Lost> {
-        let list = self.list;
+        let list = &self.list;
         let Some(mut items) = self.reading.next().await? else {
             return match self.framed_bytes == list.framed_bytes {
                 true => Ok(None),

@@ -1,16 +1,36 @@
 //! A kept list as a body, in pieces of a bounded size.
 
 use super::script::{BrokenOff, Pen};
-use crate::cache::answer::List;
+use crate::cache::answer::{Items, List};
 use crate::limits;
 use crate::object::{self, TypeMeta};
-use crate::store::Lost;
+use crate::store::{Item, Lost};
 use crate::watch::event::{self, EventType};
 use bytes::Bytes;
 
+/// A kept list that is about to be told. Its first items were read before the head of the answer goes out: what cannot be
+/// read shows while that can still be a 503.
+pub struct Begun {
+    list: List,
+    items: Items,
+    first: Option<Vec<Item>>,
+}
+
+/// Reads the first items.
+pub async fn begin(list: List) -> Result<Begun, Lost> {
+    let mut items = list.read();
+    let first = items.next().await?;
+    Ok(Begun { list, items, first })
+}
+
 /// Writes the list as the API server would answer a LIST: everything, without `continue`. If some of it can no longer be
 /// read, the body breaks off.
-pub async fn write(pen: Pen, list: List) -> Result<(), BrokenOff> {
+pub async fn write(pen: Pen, begun: Begun) -> Result<(), BrokenOff> {
+    let Begun {
+        list,
+        mut items,
+        first: mut some,
+    } = begun;
     let kind = TypeMeta::new(
         &list.type_meta.api_version,
         &format!("{}List", list.type_meta.kind),
@@ -18,13 +38,14 @@ pub async fn write(pen: Pen, list: List) -> Result<(), BrokenOff> {
     let (encoding, total) = (list.encoding, list.framed_bytes());
     let mut out = Vec::new();
     object::write_list_head(encoding, &kind, &list.view.version, total, &mut out);
-    let (mut items, mut first) = (list.read(), true);
-    while let Some(some) = items.next().await.map_err(broken_off)? {
-        for item in some {
+    let mut first = true;
+    while let Some(items_here) = some {
+        for item in items_here {
             object::write_list_item(encoding, first, &item.value, &mut out);
             first = false;
             flush(&pen, &mut out, limits::PIECE_BYTES).await;
         }
+        some = items.next().await.map_err(broken_off)?;
     }
     object::write_list_tail(encoding, &mut out);
     flush(&pen, &mut out, 0).await;
@@ -87,7 +108,8 @@ mod tests {
 
     async fn written(encoding: Encoding, view: View) -> (Vec<u8>, Result<(), BrokenOff>) {
         let list = List::whole(encoding, TypeMeta::new("v1", "Pod"), view);
-        let mut script = Script::new(|pen| write(pen, list));
+        let begun = begin(list).await.unwrap();
+        let mut script = Script::new(|pen| write(pen, begun));
         let mut out = Vec::new();
         while let Some(piece) = poll_fn(|cx| script.poll_piece(cx)).await {
             match piece {

@@ -371,7 +371,8 @@ impl Exchange<'_> {
             What::Document { content_type, body } => reply::whole(200, &content_type, body),
             What::List(list) => {
                 let content_type = accept::content_type(list.encoding);
-                let body = Body::script(Script::new(|pen| reply::list::write(pen, list)));
+                let begun = reply::list::begin(list).await.ok()?;
+                let body = Body::script(Script::new(|pen| reply::list::write(pen, begun)));
                 with_content_type(Response::new(body), content_type)
             }
         };

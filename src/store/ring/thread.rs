@@ -176,7 +176,7 @@ impl Desk {
     pub fn new(bytes_max: u64) -> Desk {
         let (least, most) = limits::RING_QUEUE_BYTES.into_inner();
         Desk {
-            queue_bytes_max: (bytes_max as usize / 8).clamp(least, most),
+            queue_bytes_max: (bytes_max as usize / 2).clamp(least, most),
             queued: AtomicUsize::new(0),
             told: Mutex::default(),
             published: Mutex::default(),

@@ -114,7 +114,13 @@ impl Served {
     pub async fn keeps(&self, objects: f64) {
         let start = Instant::now();
         while self.status("/store/objects") < objects {
-            assert!(start.elapsed() < Duration::from_secs(20), "{objects} are kept");
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "{objects} are kept, of them {} in {}, {} evicted",
+                self.status("/store/objects"),
+                self.status("/store/collections"),
+                self.status("/store/evicted"),
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
