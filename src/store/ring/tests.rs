@@ -385,3 +385,62 @@ fn what_is_left_of_an_earlier_use_of_a_segment_is_not_read() {
     let id = ids(&engine)[&b"name 7"[..]];
     assert_eq!(read(&mut engine, id), Some(("9".to_owned(), many(2, 1))));
 }
+
+/// The old description was not carried on once a new one waited to be written.
+#[test]
+fn a_collection_of_another_class_keeps_its_description_until_the_new_one_is_written() {
+    let media = Memory::default();
+    let (mut engine, _) = open(&media, 1 << 20);
+    let items = many(3, 1);
+    replace(&mut engine, 1, "1", &items);
+    engine.flush();
+    engine.begin(1, 2, Some(1));
+    for (key, value) in &items {
+        let value = Bytes::copy_from_slice(value);
+        engine.put(1, key, value, 0).unwrap();
+    }
+    let label = Label {
+        class: 2,
+        name: b"name 1",
+        note: b"note",
+        version: "2",
+    };
+    engine.commit(1, 1, &label).unwrap();
+    let described = engine.collection(1).unwrap().described;
+    // What is written ahead and given up laps the ring without a flush.
+    let laps = engine.counts.reclaimed + 40;
+    while engine.counts.reclaimed < laps {
+        engine.begin(2, 1, None);
+        for (key, value) in many(100, 2) {
+            let _ = engine.put(2, &key, value.into(), 0);
+        }
+        engine.abort(2);
+    }
+    assert_ne!(engine.collection(1).unwrap().described, described);
+    drop(engine);
+    let (mut engine, _) = open(&media, 1 << 20);
+    let id = ids(&engine)[&b"name 1"[..]];
+    assert_eq!(read(&mut engine, id), Some(("1".to_owned(), items)));
+}
+
+#[test]
+fn a_drop_is_written_though_what_goes_with_it_is_too_large() {
+    let media = Memory::default();
+    let (mut engine, _) = open(&media, 1 << 20);
+    replace(&mut engine, 1, "1", &many(3, 1));
+    replace(&mut engine, 2, "1", &many(3, 1));
+    engine.flush();
+    engine.drop_collection(1);
+    let mut value = vec![0; 30_000];
+    media.clone().random(&mut value).unwrap();
+    let put = Change::Put {
+        key: "large",
+        value: &value,
+        tag: 0,
+    };
+    let _ = engine.apply(2, &[put], "2");
+    engine.flush();
+    drop(engine);
+    let (engine, _) = open(&media, 1 << 20);
+    assert_eq!(ids(&engine).into_keys().collect::<Vec<_>>(), [b"name 2"]);
+}
