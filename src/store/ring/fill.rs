@@ -11,7 +11,7 @@ use super::record::{self, Record};
 use crate::limits;
 use crate::store::Class;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub struct Fill {
     class: Class,
@@ -92,6 +92,15 @@ impl Fill {
         }
     }
 
+    /// What comes and goes again and again arrives once.
+    fn forget_earlier_arrivals(&mut self) {
+        if self.arrived.len() > 2 * self.items.len() + 64 {
+            let mut seen = BTreeSet::new();
+            let is_held = |key: &u64| self.items.get(key).is_some_and(|item| item.held.is_some());
+            self.arrived.retain(|key| is_held(key) && seen.insert(*key));
+        }
+    }
+
     fn remove(&mut self, key: u64) -> bool {
         let Some(old) = self.items.remove(&key) else {
             return false;
@@ -164,6 +173,7 @@ impl<M: Media> Engine<M> {
             filling.arrived.push(entry.key);
         }
         filling.items.insert(entry.key, item);
+        filling.forget_earlier_arrivals();
         if filling.held > self.flush_bytes() {
             return self.write_ahead(fill);
         }
