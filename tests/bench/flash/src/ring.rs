@@ -53,7 +53,7 @@ impl Ring {
     pub fn fill(&mut self, objects: &Objects) -> io::Result<()> {
         for kind in Kind::ALL {
             let id = self.ids[kind as usize];
-            self.engine.begin(id, 1, Some(id));
+            self.engine.begin(id, 2, Some(id));
             for at in objects.of(kind) {
                 let (json, key) = (objects.json(at), objects.key(at));
                 let tag = tag(kind, &json);
@@ -61,7 +61,7 @@ impl Ring {
                 put.map_err(|why| io::Error::other(format!("{why:?}")))?;
             }
             let label = Label {
-                class: 1,
+                class: 2,
                 name: name(kind),
                 note: b"list",
                 version: &objects.version(),
