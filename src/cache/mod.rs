@@ -223,7 +223,7 @@ impl Cache {
             (Scope::Objects(kept), Scope::Objects(refused)) => !kept.is_as_wide_as(refused),
             _ => kept != scope,
         };
-        self.remove_where(|k| k.who == *who && !may(&k.scope));
+        self.forget_now(|k| k.who == *who && !may(&k.scope));
         if let Scope::One(one) = scope {
             self.deny(*who, one);
         }
@@ -277,7 +277,16 @@ impl Cache {
 
     /// Forgets all that was kept for this identity: its credentials are no longer accepted.
     pub fn forget_all_of(&mut self, who: &Who) {
-        self.remove_where(|k| k.who == *who);
+        self.forget_now(|k| k.who == *who);
+    }
+
+    /// Removes it, and has that written at once: after a cut nobody shall be told what was taken from him.
+    fn forget_now(&mut self, goes: impl Fn(&Key) -> bool) {
+        let before = self.table.len();
+        self.remove_where(goes);
+        if self.table.len() < before {
+            drop(self.store.flush());
+        }
     }
 
     /// To be taken before the API server is asked for what may be kept.
