@@ -1,7 +1,9 @@
 //! Starts every long task and knows everyone.
 
+mod identity;
 pub mod store;
 
+use crate::access::ledger::Ledger;
 use crate::access::{Known, Rule};
 use crate::admin;
 use crate::cache::{Cache, cluster_ip};
@@ -37,7 +39,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 pub struct Shared {
     pub upstream: Rc<Upstream>,
     pub cache: Rc<RefCell<Cache>>,
-    pub known: RefCell<Known>,
+    known: RefCell<Known>,
+    ledger: RefCell<Ledger>,
     pub config: RefCell<Config>,
     pub papers: RefCell<Papers>,
     pub started: Instant,
@@ -205,11 +208,12 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         cache.take_over(opened, clock.now());
     }
     let mut known = Known::default();
-    cache.identities().for_each(|who| known.accept(who));
-    Ok(Rc::new(Shared {
+    (cache.subjects().into_iter()).for_each(|who| known.accept(who));
+    let shared = Rc::new(Shared {
         upstream: Upstream::new(settings(&config, tls)),
         cache: Rc::new(RefCell::new(cache)),
         known: RefCell::new(known),
+        ledger: RefCell::new(Ledger::new(&config.node_name)),
         cache_opens: RefCell::new(begun.later),
         started: Instant::now(),
         connections: Arc::new(Semaphore::new(config.connections_max)),
@@ -225,7 +229,9 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         drain: watch::Sender::new(false),
         seed: Cell::new(u64::from_le_bytes(random_bytes()?) | 1),
         config: RefCell::new(config),
-    }))
+    });
+    shared.read_ledger().await;
+    Ok(shared)
 }
 
 fn settings(config: &Config, tls: crate::upstream::TlsFor) -> Settings {
@@ -441,9 +447,9 @@ impl Shared {
                     self.troubles.borrow_mut().cache.extend(told);
                     let now = self.clock.now();
                     self.cache.borrow_mut().take_over(&opened, now);
-                    let cache = self.cache.borrow();
-                    let mut known = self.known.borrow_mut();
-                    cache.identities().for_each(|who| known.accept(who));
+                    let subjects = self.cache.borrow().subjects();
+                    (subjects.into_iter()).for_each(|who| self.known.borrow_mut().accept(who));
+                    self.read_ledger().await;
                 }
                 Ok(Err(error)) => {
                     let trouble = store::not_opened(&config, &error);

@@ -14,8 +14,20 @@ pub const AGENT_BYTES_MAX: usize = 63;
 
 // ---- access
 
-/// Identities remembered as accepted: 33 bytes each. A node has tens of pods, each with a token an hour.
-pub const KNOWN_IDENTITIES_MAX: usize = 512;
+/// Subjects of certificates remembered as accepted: 33 bytes each. A node has a handful of components.
+pub const KNOWN_IDENTITIES_MAX: usize = 64;
+/// Largest token that is read as a JWT, bytes. One that is bound to a pod has 1 to 2 KB; a longest namespace, account, pod
+/// and node add 1 KB.
+pub const JWT_BYTES_MAX: usize = 8 * 1024;
+/// Audiences of one token. Of the API server there are one or two.
+pub const JWT_AUDIENCES_MAX: usize = 16;
+/// Tokens remembered as accepted, some 300 bytes each in memory and on flash: 110 pods with four each, and strangers.
+pub const LEDGER_TOKENS_MAX: usize = 512;
+/// Tokens of one pod. The kubelet gives it a new one in the hour, and programs read that within minutes; with further
+/// audiences or accounts it has two or three at a time.
+pub const LEDGER_POD_TOKENS_MAX: usize = 4;
+/// Tokens of one account that belong to no pod of this node: people, and programs that make their own.
+pub const LEDGER_ACCOUNT_STRANGERS_MAX: usize = 16;
 
 // ---- store
 

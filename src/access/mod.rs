@@ -1,9 +1,16 @@
 //! Who asks, and what goes up for them. Pure. `User-Agent` plays no part here.
 
+mod base64url;
+pub mod claims;
+pub mod hex;
+pub mod ledger;
+pub mod verdict;
+
 use crate::limits;
 
 pub use crate::certs::subject::Subject;
 use http::{HeaderMap, HeaderValue, header};
+use ledger::TokenDigest;
 use ring::digest;
 use std::fmt;
 
@@ -12,10 +19,14 @@ use std::fmt;
 pub enum Who {
     /// Nobody said who they are.
     Anonymous,
-    /// SHA-256 of a bearer token.
+    /// SHA-256 of a bearer token: one that names no service account, or that nobody has accepted or verified yet. Of the
+    /// latter nothing is ever kept under it.
     Token([u8; 32]),
     /// SHA-256 of the subject of a client certificate that the door verified.
     Subject([u8; 32]),
+    /// A service account: a digest of what [`ledger::account`] takes from a token that the API server has accepted, or
+    /// that is verified. All tokens of the account are one identity.
+    Account([u8; 32]),
 }
 
 impl fmt::Debug for Who {
@@ -31,6 +42,7 @@ impl fmt::Display for Who {
             Who::Anonymous => return f.write_str("anonymous"),
             Who::Token(d) => ("token", d),
             Who::Subject(d) => ("certificate", d),
+            Who::Account(d) => ("account", d),
         };
         write!(
             f,
@@ -40,10 +52,19 @@ impl fmt::Display for Who {
     }
 }
 
-/// Length-prefixed parts, so that no two subjects can be written alike.
-fn digest_of(subject: &Subject) -> [u8; 32] {
+impl Who {
+    /// The identity of a certificate's subject.
+    pub fn of(subject: &Subject) -> Who {
+        let names = subject.common_name.iter().chain(&subject.organizations);
+        let texts: Vec<&str> = names.map(String::as_str).collect();
+        Who::Subject(digest_of_texts(&texts))
+    }
+}
+
+/// Length-prefixed parts, so that no two lists of texts can be written alike.
+pub fn digest_of_texts(texts: &[&str]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
-    for part in subject.common_name.iter().chain(&subject.organizations) {
+    for part in texts {
         context.update(&(part.len() as u64).to_le_bytes());
         context.update(part.as_bytes());
     }
@@ -82,8 +103,11 @@ pub enum Way {
 /// A caller: who, and the way up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
+    /// For [`Way::Bearer`] the token itself, until it is known whose it is.
     pub who: Who,
     pub way: Way,
+    /// Of [`Way::Bearer`].
+    pub token: Option<TokenDigest>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,36 +130,45 @@ pub fn authenticate(
             });
         };
         return Ok(Caller {
-            who: Who::Subject(digest_of(subject)),
+            who: Who::of(subject),
             way: Way::Pair(at as u16),
+            token: None,
         });
     }
     let Some(value) = headers.get(header::AUTHORIZATION) else {
         return Ok(Caller {
             who: Who::Anonymous,
             way: Way::Anonymous,
+            token: None,
         });
     };
     Ok(match bearer(value) {
-        Some(token) => Caller {
-            who: Who::Token(sha256(token)),
-            way: Way::Bearer,
-        },
+        Some(token) => {
+            let digest = sha256(token);
+            Caller {
+                who: Who::Token(digest),
+                way: Way::Bearer,
+                token: Some(digest),
+            }
+        }
         // What names nobody to the server, it takes for nobody, and so shall its connections; yet two different
         // headers are two identities.
         None => Caller {
             who: Who::Token(sha256(value.as_bytes())),
             way: Way::Anonymous,
+            token: None,
         },
     })
 }
 
-/// The token of `Authorization: Bearer TOKEN`; the scheme in any case, as Python sends it in lower case. After two blanks
-/// the API server sees no token.
-fn bearer(value: &HeaderValue) -> Option<&[u8]> {
-    let (scheme, token) = value.as_bytes().split_at_checked(7)?;
-    let is_token = token.first().is_some_and(|b| !b.is_ascii_whitespace());
-    (scheme.eq_ignore_ascii_case(b"bearer ") && is_token).then(|| token.trim_ascii_end())
+/// The token of `Authorization: Bearer TOKEN`, as the API server takes it: the scheme in any case, as Python sends it in
+/// lower case; the token up to the next blank, so that one that is followed by others' words is no other token. After two
+/// blanks it sees none.
+pub fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+    let mut words = value.as_bytes().trim_ascii().split(|b| *b == b' ');
+    let scheme = words.next()?;
+    let token = words.next().filter(|token| !token.is_empty())?;
+    scheme.eq_ignore_ascii_case(b"bearer").then_some(token)
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -146,8 +179,8 @@ fn bytes32(digest: digest::Digest) -> [u8; 32] {
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
-/// Identities that the API server has accepted since the start: offline, an open watch is held for these alone.
-/// Bounded: the oldest makes room.
+/// Who without a token was accepted by the API server: offline, an open watch is held for these alone. Tokens stand in
+/// the [`ledger`]. Bounded: the oldest makes room.
 #[derive(Default)]
 pub struct Known {
     /// The oldest first.
@@ -244,14 +277,13 @@ mod tests {
         };
         assert_eq!(who("Bearer abc"), who("bearer abc"));
         assert_eq!(who("Bearer abc"), who("BEARER abc "));
+        assert_eq!(who("Bearer abc"), who(" Bearer abc more words"));
+        assert_ne!(who("Bearer abc"), who("Bearer abc\tmore"));
         assert_ne!(who("Bearer abc"), who("Bearer abd"));
+        assert_ne!(Who::of(&subject("a", &["b"])), Who::of(&subject("ab", &[])));
         assert_ne!(
-            digest_of(&subject("a", &["b"])),
-            digest_of(&subject("ab", &[]))
-        );
-        assert_ne!(
-            digest_of(&subject("a", &["b", "c"])),
-            digest_of(&subject("a", &["bc"]))
+            Who::of(&subject("a", &["b", "c"])),
+            Who::of(&subject("a", &["bc"]))
         );
         let shown = who("Bearer abc").to_string();
         assert!(shown.len() < 20 && !shown.contains("abc"), "{shown}");

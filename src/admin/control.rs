@@ -2,9 +2,10 @@
 //! be forgotten. Secrets are among it, so never over TCP, where every local user is.
 
 use super::index::class_word;
-use super::kept::{self, Row, SOCKET, from_hex};
+use super::kept::{self, Row, SOCKET};
 use super::report;
 use super::serve::{Door, serve};
+use crate::access::hex::from_hex;
 use crate::hub::Shared;
 use crate::limits;
 use crate::reply::script::{BrokenOff, Pen, Script};

@@ -1,6 +1,7 @@
 //! What goes over the control socket, for the hub that tells it and the command that reads it. An answer is a row of
 //! records, each behind its length (4 bytes, little endian), and [`END`] behind the last: without that it is not whole.
 
+use crate::access::hex::{from_hex, to_hex};
 use crate::cache::Shown;
 use crate::cache::key::Key;
 use serde::{Deserialize, Serialize};
@@ -70,42 +71,9 @@ pub fn put_end(out: &mut Vec<u8>) {
     out.extend_from_slice(&END.to_le_bytes());
 }
 
-/// Two digits a byte.
-pub fn to_hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |n: u8| char::from(DIGITS[usize::from(n & 15)]);
-    bytes
-        .iter()
-        .flat_map(|b| [digit(b >> 4), digit(*b)])
-        .collect()
-}
-
-/// `None`: not written so.
-pub fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |b: u8| char::from(b).to_digit(16);
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
-        return None;
-    };
-    pairs
-        .iter()
-        .map(|[high, low]| Some((digit(*high)? * 16 + digit(*low)?) as u8))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hexadecimal() {
-        for (bytes, text) in [(&b""[..], ""), (b"\x00\xff\x1a", "00ff1a")] {
-            assert_eq!(to_hex(bytes), text);
-            assert_eq!(from_hex(text).as_deref(), Some(bytes));
-        }
-        for wrong in ["0", "0g", "\u{e9}", " 00", "+1"] {
-            assert_eq!(from_hex(wrong), None, "{wrong}");
-        }
-    }
 
     #[test]
     fn what_another_version_sends_is_read_as_far_as_it_goes() {

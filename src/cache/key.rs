@@ -81,7 +81,7 @@ pub fn scope(asked: &Asked) -> Option<Scope> {
     }
 }
 
-fn is_discovery(path_and_query: &str) -> bool {
+pub fn is_discovery(path_and_query: &str) -> bool {
     let path = path_and_query.split('?').next().unwrap_or_default();
     ["/api", "/apis", "/version", "/openapi"]
         .iter()

@@ -7,6 +7,7 @@ pub mod key;
 mod name;
 pub mod note;
 mod operate;
+pub mod own;
 mod restore;
 pub mod version;
 pub mod watched;
@@ -33,6 +34,8 @@ pub struct Cache {
     /// Invariant: at most [`limits::COLLECTIONS_MAX`] entries. An entry whose collection the store has evicted is as
     /// good as absent, and is cleared when room is needed.
     table: BTreeMap<Key, Entry>,
+    /// By [`own::Own`].
+    own: [Option<CollectionId>; own::COUNT],
     pages: heapless::Vec<Page, { limits::PAGED_LISTS_MAX }>,
     /// Writes that have passed.
     writes: u64,
@@ -148,6 +151,7 @@ impl Cache {
         Cache {
             store,
             table: BTreeMap::new(),
+            own: [None; own::COUNT],
             pages: heapless::Vec::new(),
             denied: heapless::Vec::new(),
             agents,

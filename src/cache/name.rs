@@ -4,7 +4,7 @@
 //! 1  form of the name (1)
 //! 1  encoding   0 JSON, 1 protobuf
 //! 1  form       0 objects, 1 metadata alone
-//! 1  who        0 anonymous, 1 token, 2 certificate; the latter two with 32 bytes of digest behind
+//! 1  who        0 anonymous, 1 token, 2 certificate, 3 account; all but the first with 32 bytes of digest behind
 //! 1  scope      0 objects, 1 one, 2 document
 //! texts: the agent, then the scope's fields in their order; each behind its length, 7 bits a byte, the lowest first
 //! ```
@@ -33,6 +33,7 @@ impl Key {
             Who::Anonymous => out.push(0),
             Who::Token(digest) => put_digest(1, digest, &mut out),
             Who::Subject(digest) => put_digest(2, digest, &mut out),
+            Who::Account(digest) => put_digest(3, digest, &mut out),
         }
         let (scope, texts) = texts(&self.scope);
         out.push(scope);
@@ -117,6 +118,7 @@ fn read(rest: &mut Rest<'_>) -> Option<Key> {
         0 => Who::Anonymous,
         1 => Who::Token(rest.digest()?),
         2 => Who::Subject(rest.digest()?),
+        3 => Who::Account(rest.digest()?),
         _ => return None,
     };
     let scope = rest.byte()?;
@@ -226,7 +228,12 @@ mod tests {
         let scopes = lens.map(objects).into_iter().chain([one, document]);
         let mut keys = Vec::new();
         for scope in scopes {
-            for who in [Who::Anonymous, Who::Token([7; 32]), Who::Subject([255; 32])] {
+            for who in [
+                Who::Anonymous,
+                Who::Token([7; 32]),
+                Who::Subject([255; 32]),
+                Who::Account([7; 32]),
+            ] {
                 for encoding in [Encoding::Json, Encoding::Protobuf] {
                     for form in [Form::Object, Form::Metadata] {
                         keys.push(Key {

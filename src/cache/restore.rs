@@ -1,6 +1,7 @@
 //! What a store still has from before the start becomes answers again.
 
 use super::key::Key;
+use super::own::Own;
 use super::{Cache, Entry};
 use crate::access::Who;
 use crate::limits;
@@ -20,6 +21,7 @@ impl Cache {
     /// The store on flash could not be had after all.
     pub fn keep_in_memory(&mut self, bytes_max: usize) {
         self.store = Store::Ram(Ram::new(bytes_max));
+        self.own = Default::default();
     }
 
     /// Fills the table. What has no name that is understood, or one that another has already, goes: nobody would ever
@@ -27,6 +29,12 @@ impl Cache {
     pub fn restore(&mut self, recovered: impl Iterator<Item = Recovered>) {
         let now = Instant::now();
         for one in recovered {
+            if let Some(own) = Own::of_name(&one.name)
+                && self.own[own as usize].is_none()
+            {
+                self.own[own as usize] = Some(one.id);
+                continue;
+            }
             let key = Key::from_bytes(&one.name).filter(|key| {
                 !self.table.contains_key(key) && self.table.len() < limits::COLLECTIONS_MAX
             });
@@ -45,8 +53,9 @@ impl Cache {
         }
     }
 
-    /// Everybody for whom something is kept, some more than once: the API server has accepted them all.
-    pub fn identities(&self) -> impl Iterator<Item = Who> + '_ {
-        self.table.keys().map(|key| key.who)
+    /// The certificates' subjects for which something is kept, some more than once: the API server has accepted them all.
+    pub fn subjects(&self) -> Vec<Who> {
+        let all = self.table.keys().map(|key| key.who);
+        all.filter(|who| matches!(who, Who::Subject(_))).collect()
     }
 }

@@ -3,6 +3,7 @@
 use super::answer::{self, What};
 use super::keep::{Head, Keeper};
 use super::key::{Key, Scope};
+use super::own::Own;
 use super::watched::Follower;
 use super::{Begun, Cache, cluster_ip};
 use crate::access::Who;
@@ -11,7 +12,7 @@ use crate::object::Encoding;
 use crate::request::agent::Agents;
 use crate::request::{Asked, Form, classify};
 use crate::store::ram::Ram;
-use crate::store::{CollectionId, NotKept, Recovered, Store};
+use crate::store::{Change, CollectionId, Item, NotKept, Recovered, Store};
 use crate::watch::event;
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -20,7 +21,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-const WHO: Who = Who::Token([1; 32]);
+const WHO: Who = Who::Subject([1; 32]);
 
 /// What is in memory is there at once.
 fn at_once<T>(future: impl Future<Output = T>) -> T {
@@ -388,7 +389,7 @@ fn what_the_store_still_has_is_told_after_a_restart() {
     };
     let (unnamed, second) = (stray(&mut store), stray(&mut store));
     let mut cache = Cache::new(store, Agents::new(["*"]), &[8; 16]);
-    assert_eq!(cache.identities().count(), 0);
+    assert_eq!(cache.subjects(), []);
     let mut all = vec![recovered(unnamed, b"?".to_vec(), None)];
     for (key, id) in &names {
         let age = matches!(key.scope, Scope::Objects(_)).then_some(hour);
@@ -397,7 +398,7 @@ fn what_the_store_still_has_is_told_after_a_restart() {
     all.push(recovered(second, names[0].0.to_bytes(), Some(hour)));
     cache.restore(all.into_iter());
     assert!(!cache.store.contains(unnamed) && !cache.store.contains(second));
-    assert!(cache.identities().all(|who| who == WHO));
+    assert!(cache.subjects().iter().all(|who| *who == WHO));
     assert!(cache.shown(Instant::now()).iter().all(|shown| !shown.live));
 
     let kept = Kept(Rc::new(RefCell::new(cache)));
@@ -449,4 +450,48 @@ fn a_restored_table_is_bounded() {
     cache.restore(recovered.into_iter());
     assert_eq!(cache.table.len(), limits::COLLECTIONS_MAX);
     assert!(!cache.store.contains(last));
+}
+
+#[test]
+fn what_is_the_hubs_own_is_found_again_and_by_nobody_else() {
+    let put = |key, value| Change::Put { key, value, tag: 0 };
+    let own = |cache: &mut Cache| {
+        at_once(cache.read_own(Own::Tokens)).map(|items| {
+            let text =
+                |item: Item| format!("{}={}", item.key, String::from_utf8_lossy(&item.value));
+            items.into_iter().map(text).collect::<Vec<_>>().join(" ")
+        })
+    };
+    let store = Store::Ram(Ram::new(1 << 20));
+    let mut cache = Cache::new(store, Agents::new(["*"]), &[7; 16]);
+    assert_eq!(own(&mut cache), None);
+    assert!(
+        !cache.change_own(Own::Tokens, &[put("a", b"1")]),
+        "nothing is there to change"
+    );
+    let mut all = [("a".to_owned(), b"1".to_vec())].into_iter();
+    cache.replace_own(Own::Tokens, &mut all).unwrap();
+    let changes = [put("b", b"2"), put("c", b"3"), Change::Delete("a")];
+    assert!(cache.change_own(Own::Tokens, &changes));
+    assert_eq!(own(&mut cache).as_deref(), Some("b=2 c=3"));
+    assert!(cache.shown(Instant::now()).is_empty());
+    cache.forget_all_of(&WHO);
+
+    // What is not taken is not half there.
+    let large = vec![0; 2 << 20];
+    assert!(!cache.change_own(Own::Tokens, &[put("d", &large)]));
+    assert_eq!(own(&mut cache), None);
+    let mut all = [("b".to_owned(), b"2".to_vec())].into_iter();
+    cache.replace_own(Own::Tokens, &mut all).unwrap();
+
+    let id = cache.own[Own::Tokens as usize].unwrap();
+    let mut again = Cache::new(cache.store, Agents::new(["*"]), &[8; 16]);
+    let recovered = |id, name: &[u8]| Recovered {
+        id,
+        name: name.to_vec(),
+        class: 3,
+        age: None,
+    };
+    again.restore([recovered(id, b"\x02tokens")].into_iter());
+    assert_eq!(own(&mut again).as_deref(), Some("b=2"));
 }

@@ -63,6 +63,24 @@ impl<'a> Cursor<'a> {
         Ok(Some(key))
     }
 
+    pub(crate) fn open_array(&mut self) -> Result<(), Malformed> {
+        match self.peek()? {
+            b'[' => self.open(),
+            _ => Err(Malformed::Shape),
+        }
+    }
+
+    /// Whether the array that was opened last has a further item, which is then to be taken; false closes the array.
+    pub(crate) fn next_item(&mut self) -> Result<bool, Malformed> {
+        self.next_member(b']')
+    }
+
+    /// A number without sign, fraction or exponent.
+    pub(crate) fn whole_number(&mut self) -> Result<u64, Malformed> {
+        let digits = std::str::from_utf8(self.skip()?).map_err(|_| Malformed::Text)?;
+        digits.parse().map_err(|_| Malformed::Shape)
+    }
+
     /// A string, or None for `null`, which Go takes for "as it was".
     pub(crate) fn text(&mut self) -> Result<Option<Text<'a>>, Malformed> {
         match self.peek()? {

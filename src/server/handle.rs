@@ -4,6 +4,7 @@ use super::connection::{Busy, Underway};
 use super::guard::REFUSED_PATH;
 use super::guarded::RefusalCell;
 use super::tunnel;
+use crate::access::verdict::{Verdict, verdict};
 use crate::access::{self, Caller, Subject, Way};
 use crate::admin::metrics::From;
 use crate::cache::Begun;
@@ -79,6 +80,7 @@ pub async fn handle(
     let exchange = Exchange {
         shared: &shared,
         asked: &asked,
+        authorization: head.headers.get(header::AUTHORIZATION).cloned(),
     };
     let answer = match access::authenticate(peer.subject.as_ref(), &head.headers, &shared.rules()) {
         Ok(caller) => exchange.answer(caller, head, body).await,
@@ -118,6 +120,7 @@ fn refusal_of(why: crate::request::Refused) -> Refusal {
 struct Exchange<'a> {
     shared: &'a Rc<Shared>,
     asked: &'a Asked,
+    authorization: Option<HeaderValue>,
 }
 
 type Answer = (From, Response<Body>);
@@ -137,9 +140,7 @@ impl Exchange<'_> {
     fn way(&self, caller: Caller) -> upstream::Way {
         match caller.way {
             Way::Pair(at) => upstream::Way::Pair(at),
-            Way::Bearer if self.shared.known.borrow().contains(&caller.who) => {
-                upstream::Way::Bearer
-            }
+            Way::Bearer if self.shared.is_known(&caller) => upstream::Way::Bearer,
             Way::Bearer | Way::Anonymous => upstream::Way::Anonymous,
         }
     }
@@ -147,7 +148,7 @@ impl Exchange<'_> {
     /// A watch or a stream of a token that was never accepted would hold one of the few connections that
     /// [`Exchange::way`] has for strangers, for an hour; so the API server is asked about the token first. Its refusal
     /// is the answer.
-    async fn introduce(&self, caller: Caller, head: &Parts) -> Option<Answer> {
+    async fn introduce(&self, caller: Caller) -> Option<Answer> {
         let may_last = self.asked.verb == Verb::Watch
             || (self.asked.verb.is_read()
                 && (self.asked.resource()).is_some_and(|r| r.subresource.is_some()));
@@ -155,19 +156,37 @@ impl Exchange<'_> {
             return None;
         }
         let mut question = Request::get("/version").body(()).ok()?.into_parts().0;
-        let token = head.headers.get(header::AUTHORIZATION)?.clone();
+        let token = self.authorization.clone()?;
         question.headers.insert(header::AUTHORIZATION, token);
         let send =
             (self.shared.upstream).send(upstream::Way::Anonymous, &question, RequestBody::Empty);
         // What fails here fails again with the request itself, which knows what to make of it.
         let response = send.await.ok()?;
-        if response.status() == StatusCode::UNAUTHORIZED {
-            return Some((From::Cloud, self.pass(caller, None, response)));
+        let verdict = verdict(
+            &classify(&question).ok()?,
+            response.status(),
+            response.headers(),
+        );
+        self.judged(caller, verdict);
+        match verdict {
+            Verdict::Refused => Some((From::Cloud, self.pass(caller, None, response))),
+            _ => None,
         }
-        if !response.status().is_server_error() {
-            self.shared.known.borrow_mut().accept(caller.who);
+    }
+
+    /// Takes what the API server says of the caller, and gives who that is.
+    fn judged(&self, caller: Caller, verdict: Verdict) -> Caller {
+        (self.shared).judged(caller, self.authorization.as_ref(), verdict)
+    }
+
+    /// Who asks, where the API server cannot say it. `None`: nothing that is kept is for this caller. Who is nobody gets
+    /// nothing but the documents that tell nobody's secrets.
+    async fn recognised(&self, caller: Caller) -> Option<Caller> {
+        if caller.way == Way::Anonymous && self.asked.resource().is_some() {
+            return None;
         }
-        None
+        let authorization = self.authorization.as_ref();
+        self.shared.recognised(caller, authorization).await
     }
 
     /// Why nothing can be asked upstream.
@@ -193,7 +212,7 @@ impl Exchange<'_> {
             // A watch must be read as it comes; the API server compresses some from 1.37 on.
             head.headers.remove(header::ACCEPT_ENCODING);
         }
-        if let Some(refused) = self.introduce(caller, &head).await {
+        if let Some(refused) = self.introduce(caller).await {
             return refused;
         }
         let body = RequestBody::incoming(body);
@@ -240,8 +259,8 @@ impl Exchange<'_> {
         response: Response<ResponseBody>,
     ) -> Response<Body> {
         let (mut head, body) = response.into_parts();
+        let caller = self.learn(caller, head.status, &head.headers);
         head.headers = headers::response_headers(head.headers);
-        self.learn(caller, head.status);
         let content_type = text(&head.headers, header::CONTENT_TYPE).to_owned();
         let gzip = match text(&head.headers, header::CONTENT_ENCODING) {
             "" | "identity" => Some(false),
@@ -260,29 +279,33 @@ impl Exchange<'_> {
                     gzip,
                     begun,
                 };
-                let keeper = Keeper::new(&self.shared.cache, self.asked, caller.who, &seen);
-                Body::passed(body, keeper)
+                let keeper = self
+                    .is_kept_for(&caller)
+                    .then(|| Keeper::new(&self.shared.cache, self.asked, caller.who, &seen));
+                Body::passed(body, keeper.flatten())
             }
             _ => Body::passed(body, None),
         };
         Response::from_parts(head, body)
     }
 
-    /// What the status says about the caller.
-    fn learn(&self, caller: Caller, status: StatusCode) {
-        match status {
-            StatusCode::UNAUTHORIZED => {
-                self.shared.known.borrow_mut().refuse(&caller.who);
-                self.shared.cache.borrow_mut().forget_all_of(&caller.who);
-            }
-            StatusCode::FORBIDDEN => {
-                if let Some(scope) = key::scope(self.asked) {
-                    self.shared.cache.borrow_mut().forget(&caller.who, &scope);
-                }
-            }
-            // A load balancer, or a server that is starting: neither has looked at the token.
-            _ if status.is_server_error() => {}
-            _ => self.shared.known.borrow_mut().accept(caller.who),
+    /// Nothing but documents is kept of what nobody was told, and nothing of what was told to a token of which it is not
+    /// known whose it is.
+    fn is_kept_for(&self, caller: &Caller) -> bool {
+        match caller.way {
+            Way::Pair(_) => true,
+            Way::Bearer => self.shared.is_known(caller),
+            Way::Anonymous => self.asked.resource().is_none(),
+        }
+    }
+
+    /// What the head of an answer says about the caller, and about what he may have. Gives who the caller is.
+    fn learn(&self, caller: Caller, status: StatusCode, headers: &http::HeaderMap) -> Caller {
+        let caller = self.judged(caller, verdict(self.asked, status, headers));
+        if status == StatusCode::FORBIDDEN
+            && let Some(scope) = key::scope(self.asked)
+        {
+            self.shared.cache.borrow_mut().forget(&caller.who, &scope);
         }
         if let Some(resource) = self.asked.resource()
             && !self.asked.verb.is_read()
@@ -290,13 +313,17 @@ impl Exchange<'_> {
         {
             self.shared.cache.borrow_mut().written(resource);
         }
+        caller
     }
 
     fn watched(&self, caller: Caller, body: ResponseBody, content_type: &str) -> Body {
         let Some(encoding) = accept::encoding_of(content_type) else {
             return Body::passed(body, None);
         };
-        let follower = Follower::new(&self.shared.cache, self.asked, caller.who, encoding);
+        let follower = self
+            .is_kept_for(&caller)
+            .then(|| Follower::new(&self.shared.cache, self.asked, caller.who, encoding));
+        let follower = follower.flatten();
         let watch_list = self.asked.options.send_initial_events;
         let stop = self.shared.draining();
         Body::script(Script::new(|pen| {
@@ -348,6 +375,7 @@ impl Exchange<'_> {
     }
 
     async fn kept(&self, caller: Caller) -> Option<Answer> {
+        let caller = self.recognised(caller).await?;
         let cache = &self.shared.cache;
         let found = answer::find(cache, self.asked, caller.who, Instant::now()).await?;
         let response = match found.what {
@@ -380,9 +408,12 @@ impl Exchange<'_> {
     }
 
     async fn hold(&self, caller: Caller) -> Answer {
+        let Some(caller) = self.recognised(caller).await else {
+            return self.offline(false);
+        };
         let cache = &self.shared.cache;
         let found = answer::find_list(cache, self.asked, caller.who, Instant::now()).await;
-        let known = self.shared.known.borrow().contains(&caller.who);
+        let known = self.shared.is_known(&caller);
         let encoding = found
             .as_ref()
             .map_or(self.asked.best().encoding, |(list, _)| list.encoding);
@@ -428,8 +459,8 @@ impl Exchange<'_> {
         };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let (mut head, body) = response.into_parts();
+            self.learn(caller, head.status, &head.headers);
             head.headers = headers::response_headers(head.headers);
-            self.learn(caller, head.status);
             let body = ResponseBody::alone(body);
             return (
                 From::Cloud,

@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::source::{Kept, Piece, See, SourceError};
-use crate::admin::kept::{END, Row, SOCKET, to_hex};
+use crate::access::hex::to_hex;
+use crate::admin::kept::{END, Row, SOCKET};
 use crate::admin::status::Store;
 use crate::cache::note::Note;
 use crate::error::Failure;
