@@ -1,8 +1,11 @@
 //! Starts every long task and knows everyone.
 
 mod identity;
+mod issuer;
+pub mod local;
 pub mod store;
 
+use crate::access::issuer::Issuer;
 use crate::access::ledger::Ledger;
 use crate::access::{Known, Rule};
 use crate::admin;
@@ -14,6 +17,8 @@ use crate::config::{AgentRule, Config, keep_until_restart};
 use crate::error::Failure;
 use crate::health::LinkState;
 use crate::limits;
+use crate::local::grants::Grants;
+use crate::local::reviews::Reviews;
 use crate::request::agent::Agents;
 use crate::server::accept::{self, Serve};
 use crate::server::connection;
@@ -41,6 +46,11 @@ pub struct Shared {
     pub cache: Rc<RefCell<Cache>>,
     known: RefCell<Known>,
     ledger: RefCell<Ledger>,
+    issuer: RefCell<Issuer>,
+    asker: issuer::Asker,
+    doubts: identity::Doubts,
+    grants: RefCell<Grants>,
+    reviews: RefCell<Reviews>,
     pub config: RefCell<Config>,
     pub papers: RefCell<Papers>,
     pub started: Instant,
@@ -112,6 +122,8 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     tasks.spawn_local(admin::view::keep(Rc::clone(&shared)));
     tasks.spawn_local(admin::control::keep(Rc::clone(&shared)));
     tasks.spawn_local(Rc::clone(&shared).keep_what_was_told());
+    tasks.spawn_local(Rc::clone(&shared).keep_issuer());
+    tasks.spawn_local(Rc::clone(&shared).settle_doubts());
     let config = shared.config.borrow().clone();
     log::info!(
         "edge-hub {} node={} servers={} store={}/{}B agents={:?}",
@@ -214,6 +226,11 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         cache: Rc::new(RefCell::new(cache)),
         known: RefCell::new(known),
         ledger: RefCell::new(Ledger::new(&config.node_name)),
+        issuer: RefCell::default(),
+        asker: issuer::Asker::default(),
+        doubts: identity::Doubts::default(),
+        grants: RefCell::default(),
+        reviews: RefCell::default(),
         cache_opens: RefCell::new(begun.later),
         started: Instant::now(),
         connections: Arc::new(Semaphore::new(config.connections_max)),
@@ -230,7 +247,7 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         seed: Cell::new(u64::from_le_bytes(random_bytes()?) | 1),
         config: RefCell::new(config),
     });
-    shared.read_ledger().await;
+    shared.read_own().await;
     Ok(shared)
 }
 
@@ -431,6 +448,7 @@ impl Shared {
             .borrow_mut()
             .reconfigure(config.cache_bytes_max, agents(&config));
         *self.config.borrow_mut() = config;
+        self.asker.ask_again();
         log::info!("reload: the new configuration and certificates are in force");
     }
 
@@ -449,7 +467,7 @@ impl Shared {
                     self.cache.borrow_mut().take_over(&opened, now);
                     let subjects = self.cache.borrow().subjects();
                     (subjects.into_iter()).for_each(|who| self.known.borrow_mut().accept(who));
-                    self.read_ledger().await;
+                    self.read_own().await;
                 }
                 Ok(Err(error)) => {
                     let trouble = store::not_opened(&config, &error);

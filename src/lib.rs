@@ -10,6 +10,7 @@ pub mod error;
 pub mod health;
 pub mod hub;
 pub mod limits;
+pub mod local;
 pub mod object;
 pub mod reply;
 pub mod request;

@@ -21,6 +21,32 @@ pub const KNOWN_IDENTITIES_MAX: usize = 64;
 pub const JWT_BYTES_MAX: usize = 8 * 1024;
 /// Audiences of one token. Of the API server there are one or two.
 pub const JWT_AUDIENCES_MAX: usize = 16;
+/// Audiences of the API server that are remembered. There is one, and another while it is changed.
+pub const JWT_AUDIENCES_KEPT_MAX: usize = 4;
+/// Longest name of an issuer or of an audience, bytes: they are URLs.
+pub const JWT_AUDIENCE_BYTES_MAX: usize = 1024;
+/// How far the clocks of an issuer and of the node may differ, in seconds: as at the API server.
+pub const JWT_LEEWAY_SECS: u64 = 60;
+/// Largest document with an issuer's keys, bytes: one of RSA 4096 has 800.
+pub const JWKS_BYTES_MAX: usize = 64 * 1024;
+/// Keys of an issuer. There is one, and two while it is changed.
+pub const JWKS_KEYS_MAX: usize = 16;
+/// How often an issuer's keys are asked for: as long as API servers say that the document may be kept.
+pub const ISSUER_EVERY: Duration = Duration::from_secs(3600);
+/// The same while they are not known.
+pub const ISSUER_RETRY: Duration = Duration::from_secs(60);
+/// How long the API server may take to tell one of the documents.
+pub const ISSUER_WAIT: Duration = Duration::from_secs(10);
+/// Answers to requests for tokens that are kept, each of 2 KB in memory and on flash: 110 pods with two each.
+pub const GRANTS_MAX: usize = 256;
+/// Answers to reviews that are kept in memory: who looks at logs, and what the metrics are asked by.
+pub const REVIEWS_MAX: usize = 64;
+/// Largest request for a token or a review whose answer is kept, bytes. One for a token has 300, a review of a token 2 KB.
+pub const POSTED_BYTES_MAX: u64 = 8 * 1024;
+/// Largest such answer. It has the token in it, and who it is of.
+pub const POSTED_ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// Longest time for which the answer to a review may be given again, in seconds.
+pub const REVIEW_SECS_MAX: u64 = 3_600;
 /// Tokens remembered as accepted, some 300 bytes each in memory and on flash: 110 pods with four each, and strangers.
 pub const LEDGER_TOKENS_MAX: usize = 512;
 /// Tokens of one pod. The kubelet gives it a new one in the hour, and programs read that within minutes; with further

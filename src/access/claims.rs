@@ -167,7 +167,7 @@ fn audiences(cursor: &mut Cursor<'_>, out: &mut Vec<String>) -> Result<(), Malfo
     Ok(())
 }
 
-fn text(cursor: &mut Cursor<'_>, into: &mut String) -> Result<(), Malformed> {
+pub(super) fn text(cursor: &mut Cursor<'_>, into: &mut String) -> Result<(), Malformed> {
     let text = cursor.text()?.ok_or(Malformed::Shape)?.decode()?;
     // Which of two a server takes would be a guess.
     if !into.is_empty() {

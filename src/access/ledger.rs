@@ -1,26 +1,30 @@
-//! Which tokens the API server has accepted, as whom, until when and for which pod. Pure.
+//! Which tokens the API server has accepted, as whom, until when and for which pod; and which good ones it no longer takes.
+//! Pure.
 //!
-//! Bounded: a flood of others' tokens never pushes out those of this node's pods. Only what the API server has accepted
-//! gets in at all.
+//! Bounded: a flood of others' tokens never pushes out those of this node's pods. Only what the API server has accepted, or
+//! has signed and refuses, gets in at all.
 //!
 //! Tokens are found by their SHA-256, without constant time. Who measures how far a comparison went learns something of
 //! the digest of a token that he would have to know first, and from a digest nobody comes back to a token.
 
 use super::claims::{self, Claims};
 use super::hex::{from_hex, to_hex};
-use super::{Who, digest_of_texts};
+use super::{Who, digest_of_parts};
 use crate::limits;
 
 /// SHA-256 of a bearer token.
 pub type TokenDigest = [u8; 32];
 
-/// A token that the API server has accepted.
+/// A token that the API server has accepted, or refuses though it has signed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub token: TokenDigest,
+    /// The last that the API server has said of it. What is refused stays here as long as it is in date, or its signature
+    /// would speak for it when nobody can be asked.
+    pub refused: bool,
     /// [`Who::Account`] for a token of a service account, else [`Who::Token`].
     pub who: Who,
-    /// Unix seconds, as all that follow: when the hub first heard that it is accepted.
+    /// Unix seconds, as all that follow: when the hub first heard of it.
     pub accepted: u64,
     /// Its `iat`, 0 if it has none.
     pub issued: u64,
@@ -48,6 +52,7 @@ impl Entry {
         let bound = claims.of_account();
         Entry {
             token,
+            refused: false,
             who: account(&claims).unwrap_or(Who::Token(token)),
             accepted: now,
             issued: claims.issued.unwrap_or(0),
@@ -61,14 +66,24 @@ impl Entry {
         self.expires.is_none_or(|expires| now < expires)
     }
 
+    fn is_of(&self, who: &Who, pod: &Pod) -> bool {
+        self.who == *who && self.pod.as_ref() == Some(pod)
+    }
+
+    pub fn is_of_account(&self) -> bool {
+        matches!(self.who, Who::Account(_))
+    }
+
     /// The entry as it is kept, under [`key`]: lines of text, none of which can hold a line feed.
     pub fn to_bytes(&self) -> Vec<u8> {
         let who = match &self.who {
             Who::Account(digest) => to_hex(digest),
             _ => String::new(),
         };
+        let word = if self.refused { "refused" } else { "accepted" };
         let expires = self.expires.map_or_else(String::new, |e| e.to_string());
         let mut lines = vec![
+            word.to_owned(),
             who,
             self.accepted.to_string(),
             self.issued.to_string(),
@@ -84,6 +99,11 @@ impl Entry {
     pub fn from_bytes(key: &str, bytes: &[u8]) -> Option<Entry> {
         let token = digest(key)?;
         let mut lines = std::str::from_utf8(bytes).ok()?.split('\n');
+        let refused = match lines.next()? {
+            "accepted" => false,
+            "refused" => true,
+            _ => return None,
+        };
         let who = match lines.next()? {
             "" => Who::Token(token),
             account => Who::Account(digest(account)?),
@@ -106,6 +126,7 @@ impl Entry {
         };
         lines.next().is_none().then_some(Entry {
             token,
+            refused,
             who,
             accepted,
             issued,
@@ -134,11 +155,8 @@ fn one_line(text: &str) -> String {
 /// anew under its name.
 pub fn account(claims: &Claims) -> Option<Who> {
     let bound = claims.of_account()?;
-    Some(Who::Account(digest_of_texts(&[
-        &claims.issuer,
-        &claims.subject,
-        &bound.account.uid,
-    ])))
+    let parts = [&claims.issuer, &claims.subject, &bound.account.uid];
+    Some(Who::Account(digest_of_parts(&parts.map(|p| p.as_bytes()))))
 }
 
 impl Pod {
@@ -169,13 +187,13 @@ enum Rank {
 /// What has changed, for whoever keeps it on flash.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// Has come in.
-    pub added: bool,
+    /// Has come in, or is another than it was.
+    pub put: Option<Entry>,
     /// Have gone.
     pub removed: Vec<TokenDigest>,
 }
 
-/// The accepted tokens.
+/// The tokens.
 pub struct Ledger {
     node: String,
     /// Invariant: sorted by token, at most [`limits::LEDGER_TOKENS_MAX`].
@@ -198,7 +216,7 @@ impl Ledger {
             .binary_search_by(|entry| entry.token.cmp(token))
     }
 
-    /// A token that was accepted. Looking is a use.
+    /// What is known of a token. Looking is a use.
     pub fn get(&mut self, token: &TokenDigest) -> Option<&Entry> {
         let at = self.at(token).ok()?;
         self.uses += 1;
@@ -207,23 +225,37 @@ impl Ledger {
         Some(entry)
     }
 
-    pub fn contains(&self, token: &TokenDigest) -> bool {
-        self.at(token).is_ok()
+    /// Whether the API server has accepted it.
+    pub fn has_accepted(&self, token: &TokenDigest) -> bool {
+        let entry = self.at(token).ok().and_then(|at| self.entries.get(at));
+        entry.is_some_and(|entry| !entry.refused)
     }
 
-    /// All tokens of this identity.
-    pub fn of(&self, who: &Who) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(move |entry| entry.who == *who)
+    /// The accepted tokens of this identity that are in date.
+    pub fn of<'l>(&'l self, who: &Who, now: u64) -> impl Iterator<Item = &'l Entry> {
+        let who = *who;
+        let is = move |e: &&Entry| e.who == who && !e.refused && e.is_in_date(now);
+        self.entries.iter().filter(is)
+    }
+
+    /// Whether the API server refuses what the pod of this account had when this was issued, or later.
+    pub fn is_refused(&self, who: &Who, pod: &Pod, issued: u64) -> bool {
+        let is = |e: &Entry| e.refused && e.issued >= issued && e.is_of(who, pod);
+        self.entries.iter().any(is)
     }
 
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The API server has accepted it; or it had, and what was kept of that is read again.
-    pub fn accept(&mut self, mut entry: Entry) -> Changed {
+    /// What the API server has said, or what was kept of that.
+    pub fn put(&mut self, mut entry: Entry) -> Changed {
         let mut changed = Changed::default();
-        if self.contains(&entry.token) {
+        if let Ok(at) = self.at(&entry.token) {
+            if self.entries[at].refused != entry.refused {
+                self.entries[at].refused = entry.refused;
+                changed.put = Some(entry);
+            }
             return changed;
         }
         while let Some(at) = self.in_the_way(&entry) {
@@ -234,8 +266,8 @@ impl Ledger {
         {
             self.uses += 1;
             entry.used = self.uses;
-            self.entries.insert(at, entry);
-            changed.added = true;
+            self.entries.insert(at, entry.clone());
+            changed.put = Some(entry);
         }
         changed
     }
@@ -243,7 +275,7 @@ impl Ledger {
     /// An entry that has to go so that this one can come; `None` too where it cannot.
     fn in_the_way(&self, new: &Entry) -> Option<usize> {
         let rank = self.rank(new);
-        let is_of_pod = |entry: &Entry| new.pod.is_some() && entry.pod == new.pod;
+        let is_of_pod = |entry: &Entry| new.pod.as_ref().is_some_and(|p| entry.is_of(&new.who, p));
         // The oldest ones of a pod are those that it was given before.
         let of_pod = limits::LEDGER_POD_TOKENS_MAX;
         if let Some(at) = self.over(of_pod, &is_of_pod, &|e| e.issued) {
@@ -292,21 +324,28 @@ impl Ledger {
         }
     }
 
-    /// The API server knows nobody by this token any more. If it had not run out, the same became of what its pod was given
-    /// before it: the pod is gone, or its account, or the key that they were signed with. Gives what has gone.
-    pub fn refuse(&mut self, token: &TokenDigest, now: u64) -> Vec<Entry> {
-        let Ok(at) = self.at(token) else {
-            return Vec::new();
-        };
-        let refused = self.entries.remove(at);
-        let mut gone = Vec::new();
-        if let Some(pod) = refused.pod.as_ref().filter(|_| refused.is_in_date(now)) {
-            let is_before =
-                |e: &mut Entry| e.pod.as_ref() == Some(pod) && e.issued <= refused.issued;
-            gone.extend(self.entries.extract_if(.., is_before));
+    /// The API server knows nobody by this token any more, of which this was known. If it has not run out, the same became
+    /// of what its pod was given before: the pod is gone, or its account, or the key that they were signed with.
+    pub fn refuse(&mut self, entry: Entry, now: u64) -> Changed {
+        let mut changed = Changed::default();
+        let is_in_date = entry.is_in_date(now);
+        if let Some(pod) = entry.pod.as_ref().filter(|_| is_in_date) {
+            let is_before = |e: &mut Entry| {
+                e.token != entry.token && e.issued <= entry.issued && e.is_of(&entry.who, pod)
+            };
+            let gone = self.entries.extract_if(.., is_before);
+            changed.removed.extend(gone.map(|gone| gone.token));
         }
-        gone.push(refused);
-        gone
+        if is_in_date && entry.pod.is_some() {
+            let refused = true;
+            let put = self.put(Entry { refused, ..entry });
+            changed.removed.extend(put.removed);
+            changed.put = put.put;
+        } else if let Ok(at) = self.at(&entry.token) {
+            // No signature speaks for one that is bound to no pod.
+            changed.removed.push(self.entries.remove(at).token);
+        }
+        changed
     }
 }
 
@@ -333,6 +372,7 @@ mod tests {
     fn entry(n: u32, account: u8) -> Entry {
         Entry {
             token: digest_of(n),
+            refused: false,
             who: Who::Account([account; 32]),
             accepted: u64::from(n),
             issued: u64::from(n),
@@ -383,21 +423,21 @@ mod tests {
     fn strangers_never_push_out_the_nodes_own() {
         let mut ledger = Ledger::new("gw-1");
         for n in 0..100 {
-            assert!(ledger.accept(bound(n, n as u8, pod(n, "gw-1"))).added);
+            assert!(ledger.put(bound(n, n as u8, pod(n, "gw-1"))).put.is_some());
         }
         for n in 0..10_000 {
             // Of many accounts, without a pod, and of pods of other nodes.
             let of = Some(n).filter(|n| n % 2 == 0).and_then(|n| pod(n, "gw-2"));
-            ledger.accept(bound(1_000 + n, (n % 251) as u8, of));
+            ledger.put(bound(1_000 + n, (n % 251) as u8, of));
         }
         assert_eq!(ledger.entries().len(), limits::LEDGER_TOKENS_MAX);
-        assert!((0..100).all(|n| ledger.contains(&digest_of(n))));
+        assert!((0..100).all(|n| ledger.has_accepted(&digest_of(n))));
         // Nor do they stay when the node's own need the room.
         for n in 0..limits::LEDGER_TOKENS_MAX as u32 {
             let one = bound(50_000 + n, (n % 251) as u8, pod(50_000 + n, "gw-1"));
-            assert!(ledger.accept(one).added);
+            assert!(ledger.put(one).put.is_some());
         }
-        assert!(!ledger.accept(entry(1, 1)).added);
+        assert!(!ledger.put(entry(1, 1)).put.is_some());
         let own = ledger.entries().iter().all(|e| ledger.rank(e) == Rank::Own);
         assert!(own && ledger.entries().len() == limits::LEDGER_TOKENS_MAX);
     }
@@ -405,16 +445,16 @@ mod tests {
     #[test]
     fn one_account_takes_its_share_and_no_more() {
         let mut ledger = Ledger::new("gw-1");
-        ledger.accept(entry(1, 1));
+        ledger.put(entry(1, 1));
         for n in 0..10_000 {
-            ledger.accept(entry(100 + n, 2));
+            ledger.put(entry(100 + n, 2));
             // In use all the time.
             assert!(ledger.get(&digest_of(100)).is_some());
         }
-        let count = ledger.of(&Who::Account([2; 32])).count();
+        let count = ledger.of(&Who::Account([2; 32]), 0).count();
         assert_eq!(count, limits::LEDGER_ACCOUNT_STRANGERS_MAX);
-        assert!(ledger.contains(&digest_of(1)));
-        assert!(ledger.contains(&digest_of(10_099)) && !ledger.contains(&digest_of(5_000)));
+        assert!(ledger.has_accepted(&digest_of(1)));
+        assert!(ledger.has_accepted(&digest_of(10_099)) && !ledger.has_accepted(&digest_of(5_000)));
     }
 
     #[test]
@@ -422,39 +462,51 @@ mod tests {
         let mut ledger = Ledger::new("gw-1");
         let max = limits::LEDGER_POD_TOKENS_MAX as u32;
         for n in 0..max {
-            assert!(
-                ledger
-                    .accept(bound(n, 1, pod(1, "gw-1")))
-                    .removed
-                    .is_empty()
-            );
+            assert!(ledger.put(bound(n, 1, pod(1, "gw-1"))).removed.is_empty());
         }
+        assert_eq!(ledger.put(bound(0, 1, pod(1, "gw-1"))), Changed::default());
+        let changed = ledger.put(bound(max, 1, pod(1, "gw-1")));
         assert_eq!(
-            ledger.accept(bound(0, 1, pod(1, "gw-1"))),
-            Changed::default()
+            (changed.put.is_some(), changed.removed),
+            (true, vec![digest_of(0)])
         );
-        let changed = ledger.accept(bound(max, 1, pod(1, "gw-1")));
-        assert_eq!((changed.added, changed.removed), (true, vec![digest_of(0)]));
     }
 
     #[test]
     fn a_refusal_takes_what_the_pod_was_given_before() {
         let mut ledger = Ledger::new("gw-1");
+        let one = |n| bound(n, 1, pod(1, "gw-1"));
         for n in 1..=3 {
-            ledger.accept(bound(n, 1, pod(1, "gw-1")));
+            ledger.put(one(n));
         }
-        ledger.accept(bound(9, 1, pod(2, "gw-1")));
-        ledger.accept(entry(10, 1));
-        let tokens = |entries: Vec<Entry>| entries.into_iter().map(|e| e.token).collect::<Vec<_>>();
-        assert_eq!(
-            tokens(ledger.refuse(&digest_of(2), 999)),
-            [digest_of(1), digest_of(2)]
+        ledger.put(bound(9, 1, pod(2, "gw-1")));
+        ledger.put(entry(10, 1));
+        let who = Who::Account([1; 32]);
+        let left = |ledger: &Ledger| ledger.of(&who, 999).map(|e| e.issued).collect::<Vec<_>>();
+        let changed = ledger.refuse(one(2), 999);
+        assert_eq!(changed.removed, [digest_of(1)]);
+        assert!(
+            changed
+                .put
+                .is_some_and(|put| put.refused && put.issued == 2)
         );
-        assert_eq!(ledger.entries().len(), 3);
-        // One that has run out says nothing about the others.
-        ledger.accept(bound(2, 1, pod(1, "gw-1")));
-        assert_eq!(tokens(ledger.refuse(&digest_of(3), 1000)), [digest_of(3)]);
-        assert!(ledger.contains(&digest_of(2)));
-        assert!(ledger.refuse(&digest_of(77), 0).is_empty());
+        assert_eq!(left(&ledger), [3, 9, 10]);
+        let pod = pod(1, "gw-1").unwrap();
+        assert!(ledger.is_refused(&who, &pod, 1) && ledger.is_refused(&who, &pod, 2));
+        assert!(!ledger.is_refused(&who, &pod, 3), "issued since");
+        assert!(!ledger.is_refused(&Who::Account([2; 32]), &pod, 1));
+        // The API server may change its mind.
+        assert!(ledger.put(one(2)).put.is_some_and(|put| !put.refused));
+        assert_eq!(left(&ledger), [2, 3, 9, 10]);
+        // One that has run out says nothing about the others, nor does one that no signature speaks for stay.
+        let changed = ledger.refuse(one(3), 1000);
+        assert_eq!((changed.put, changed.removed), (None, vec![digest_of(3)]));
+        let changed = ledger.refuse(entry(10, 1), 0);
+        assert_eq!((changed.put, changed.removed), (None, vec![digest_of(10)]));
+        assert_eq!(left(&ledger), [2, 9]);
+        // One that was never accepted is remembered as refused.
+        let changed = ledger.refuse(bound(20, 1, Some(pod.clone())), 0);
+        assert_eq!(changed.removed, [digest_of(2)]);
+        assert!(ledger.is_refused(&who, &pod, 20) && left(&ledger) == [9]);
     }
 }

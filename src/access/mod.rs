@@ -3,6 +3,9 @@
 mod base64url;
 pub mod claims;
 pub mod hex;
+pub mod issuer;
+pub mod jwks;
+pub mod jwt;
 pub mod ledger;
 pub mod verdict;
 
@@ -56,17 +59,17 @@ impl Who {
     /// The identity of a certificate's subject.
     pub fn of(subject: &Subject) -> Who {
         let names = subject.common_name.iter().chain(&subject.organizations);
-        let texts: Vec<&str> = names.map(String::as_str).collect();
-        Who::Subject(digest_of_texts(&texts))
+        let names: Vec<&[u8]> = names.map(String::as_bytes).collect();
+        Who::Subject(digest_of_parts(&names))
     }
 }
 
-/// Length-prefixed parts, so that no two lists of texts can be written alike.
-pub fn digest_of_texts(texts: &[&str]) -> [u8; 32] {
+/// Length-prefixed parts, so that no two lists of them can be written alike.
+pub fn digest_of_parts(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
-    for part in texts {
+    for part in parts {
         context.update(&(part.len() as u64).to_le_bytes());
-        context.update(part.as_bytes());
+        context.update(part);
     }
     bytes32(context.finish())
 }

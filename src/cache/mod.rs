@@ -8,6 +8,7 @@ mod name;
 pub mod note;
 mod operate;
 pub mod own;
+pub mod pods;
 mod restore;
 pub mod version;
 pub mod watched;

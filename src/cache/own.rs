@@ -11,10 +11,14 @@ use crate::store::{Change, Class, CollectionId, Item, NotKept};
 pub enum Own {
     /// Tokens that the API server has accepted.
     Tokens,
+    /// Who issues tokens, and with which keys.
+    Issuer,
+    /// Tokens that were granted to the node's components.
+    Grants,
 }
 
 /// All of them, each at its place.
-const ALL: [Own; 1] = [Own::Tokens];
+const ALL: [Own; 3] = [Own::Tokens, Own::Issuer, Own::Grants];
 
 /// How many there are.
 pub const COUNT: usize = ALL.len();
@@ -29,6 +33,8 @@ impl Own {
     fn name(self) -> Vec<u8> {
         let text: &[u8] = match self {
             Own::Tokens => b"tokens",
+            Own::Issuer => b"issuer",
+            Own::Grants => b"grants",
         };
         [&[FORM_OF_NAME], text].concat()
     }

@@ -91,6 +91,8 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
         seal_key_file,
         run_dir: run_dir?,
         cache_agents,
+        jwks_from_callers: file.jwks_from_callers,
+        review_age_max: Duration::from_secs(file.review_secs),
         drain: Duration::from_secs(file.drain_secs),
         log: file.log,
         ping_after: Duration::from_millis(file.ping_after_ms),

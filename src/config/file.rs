@@ -41,6 +41,8 @@ pub struct File {
     pub seal_key_file: Option<String>,
     pub run_dir: String,
     pub cache_agents: Vec<String>,
+    pub jwks_from_callers: bool,
+    pub review_secs: u64,
     pub drain_secs: u64,
     pub log: String,
     pub ping_after_ms: u64,
@@ -90,6 +92,8 @@ impl Default for File {
             seal_key_file: None,
             run_dir: "/run/edge-hub".to_owned(),
             cache_agents: Vec::new(),
+            jwks_from_callers: false,
+            review_secs: 0,
             drain_secs: 20,
             log: "info".to_owned(),
             ping_after_ms: 2_000,
@@ -155,6 +159,7 @@ fn fits(name: &str, kind: &Kind, value: &mut Value, problems: &mut Problems) -> 
             problems.not_among(name, text, &kind.allowed(), hint);
             false
         }
+        (Kind::Flag, Value::Bool(_)) => true,
         (Kind::Number { min, max }, Value::Number(n)) => {
             in_range(name, n.as_u64(), *min, *max, kind, value, problems)
         }

@@ -5,7 +5,7 @@ use super::{Config, StoreKind};
 use crate::limits::{
     CACHE_BYTES_MAX, CACHE_BYTES_MIN, CONFIG_LIST_MAX, CONNECTIONS_MAX, CONNECTIONS_MIN,
     DAILY_WRITE_BYTES_MAX, DAILY_WRITE_BYTES_MIN, FLUSH_SECS_MAX, FLUSH_SECS_MIN,
-    OWN_ADDRESSES_MAX,
+    OWN_ADDRESSES_MAX, REVIEW_SECS_MAX,
 };
 
 /// What a key's value may be.
@@ -23,6 +23,8 @@ pub enum Kind {
     Address,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// `true` or `false`.
+    Flag,
     /// A whole number, both ends included.
     Number {
         /// The least.
@@ -75,6 +77,7 @@ impl Kind {
                 .map(|word| format!("{word:?}"))
                 .collect::<Vec<_>>()
                 .join(" or "),
+            Kind::Flag => "true or false".to_owned(),
             Kind::Number { min, max } => format!("a whole number from {min} to {max}"),
             Kind::Bytes { min, max } => {
                 format!(
@@ -223,6 +226,8 @@ pub const KEYS: &[Key] = keys! {
     "seal_key_file", Kind::MaybePath, "null", Restart, seal_key_file, "A secret of 16 to 4096 bytes from which what is kept on flash is sealed. Without it `cache.key` in `state_dir`, made by the hub.";
     "run_dir", Kind::Path, r#""/run/edge-hub""#, Restart, run_dir, "In memory: the lists to which `cache_dir` leads, and the socket of `edge-hub cache`.";
     "cache_agents", LIST, "[]", Live, cache_agents, "Whose answers are kept, beside the built-in list: names, `*` for all, `-name` for not this one.";
+    "jwks_from_callers", Kind::Flag, "false", Live, jwks_from_callers, "Whether the hub may ask for the keys of the tokens' issuer with the token of a caller, where it may not itself.";
+    "review_secs", Kind::Number { min: 0, max: REVIEW_SECS_MAX }, "0", Live, review_age_max, "For how long an answer to a `subjectaccessreview` or `tokenreview` of the kubelet is given to it again while no server can be asked. 0: not at all.";
     "drain_secs", Kind::Number { min: 0, max: 3_600 }, "20", Live, drain, "How long open requests may go on after SIGTERM.";
     "log", Kind::Text, r#""info""#, Live, log, "What is logged: error, warn, info, debug, trace or off. `RUST_LOG` overrides it.";
     "ping_after_ms", Kind::Number { min: 50, max: 60_000 }, "2000", Restart, ping_after, "A connection to a server that was silent for so long is asked whether it lives.";

@@ -76,6 +76,10 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Whose answers are kept, beside the built-in list.
     pub cache_agents: Vec<AgentRule>,
+    /// Whether the issuer's keys may be asked for with a caller's token.
+    pub jwks_from_callers: bool,
+    /// How long an answer to a review may be given again; zero: not at all.
+    pub review_age_max: Duration,
     /// How long open requests may go on after SIGTERM.
     pub drain: Duration,
     /// What is logged, in the form of `RUST_LOG`, which overrides it.

@@ -1,13 +1,45 @@
 //! Whose a token is: what the API server says of it while it can be asked, and what is known of it when it cannot.
 
 use super::Shared;
-use crate::access::claims;
-use crate::access::ledger::{self, Changed, Entry};
+use crate::access::claims::{self, Claims};
+use crate::access::ledger::{self, Changed, Entry, Pod, TokenDigest};
 use crate::access::verdict::Verdict;
 use crate::access::{Caller, Way, Who, bearer};
 use crate::cache::own::Own;
+use crate::cache::pods::{self, Here};
+use crate::limits;
 use crate::store::Change;
 use http::HeaderValue;
+use std::cell::RefCell;
+use std::rc::Rc;
+use tokio::sync::Notify;
+
+/// Accounts of which a token was refused. Each is here once, so there are no more than identities in the ledger.
+#[derive(Default)]
+pub(super) struct Doubts {
+    accounts: RefCell<Vec<Who>>,
+    came: Notify,
+}
+
+impl Doubts {
+    fn add(&self, who: Who) {
+        let mut accounts = self.accounts.borrow_mut();
+        if !accounts.contains(&who) && accounts.len() < limits::LEDGER_TOKENS_MAX {
+            accounts.push(who);
+        }
+        self.came.notify_one();
+    }
+
+    async fn next(&self) -> Who {
+        loop {
+            let next = self.accounts.borrow_mut().pop();
+            match next {
+                Some(who) => return who,
+                None => self.came.notified().await,
+            }
+        }
+    }
+}
 
 impl Shared {
     /// Who asks, as far as that is known: a token that the API server has accepted is whose it was. Of any other nothing
@@ -15,6 +47,7 @@ impl Shared {
     pub fn whose(&self, caller: Caller) -> Caller {
         let mut ledger = self.ledger.borrow_mut();
         let entry = caller.token.and_then(|token| ledger.get(&token));
+        let entry = entry.filter(|entry| !entry.refused);
         Caller {
             who: entry.map_or(caller.who, |entry| entry.who),
             ..caller
@@ -24,7 +57,7 @@ impl Shared {
     /// The API server has accepted this caller before.
     pub fn is_known(&self, caller: &Caller) -> bool {
         match caller.token {
-            Some(token) => self.ledger.borrow().contains(&token),
+            Some(token) => self.ledger.borrow().has_accepted(&token),
             None => self.known.borrow().contains(&caller.who),
         }
     }
@@ -36,65 +69,98 @@ impl Shared {
         authorization: Option<&HeaderValue>,
         verdict: Verdict,
     ) -> Caller {
-        match verdict {
-            Verdict::Accepted => self.accepted(caller, authorization),
-            Verdict::Refused => self.refused(&caller),
-            Verdict::Unknown => {}
+        let token = caller.token.zip(authorization);
+        match (verdict, token) {
+            (Verdict::Accepted, Some((token, value))) => self.accepted(token, value),
+            (Verdict::Refused, Some((token, value))) => self.refused(token, value),
+            (Verdict::Accepted, None) if matches!(caller.way, Way::Pair(_)) => {
+                self.known.borrow_mut().accept(caller.who);
+            }
+            (Verdict::Refused, None) => {
+                self.known.borrow_mut().refuse(&caller.who);
+                self.cache.borrow_mut().forget_all_of(&caller.who);
+                self.take_all_back(&caller.who);
+            }
+            _ => {}
         }
         self.whose(caller)
     }
 
-    fn accepted(&self, caller: Caller, authorization: Option<&HeaderValue>) {
-        let Some(token) = caller.token else {
-            if let Way::Pair(_) = caller.way {
-                self.known.borrow_mut().accept(caller.who);
-            }
-            return;
-        };
-        if self.ledger.borrow().contains(&token) {
-            return;
-        }
-        let Some(bearer) = authorization.and_then(bearer) else {
-            return;
-        };
-        let entry = Entry::new(token, bearer, self.clock.now());
-        let value = entry.to_bytes();
-        let changed = self.ledger.borrow_mut().accept(entry);
-        self.keep_ledger(&changed, &ledger::key(&token), &value);
-    }
-
-    fn refused(&self, caller: &Caller) {
-        let Some(token) = caller.token else {
-            self.known.borrow_mut().refuse(&caller.who);
-            self.cache.borrow_mut().forget_all_of(&caller.who);
-            return;
-        };
+    fn accepted(&self, token: TokenDigest, authorization: &HeaderValue) {
+        let known = self.ledger.borrow_mut().get(&token).cloned();
+        let is_new = known.as_ref().is_none_or(|entry| entry.refused);
         let now = self.clock.now();
-        let gone = self.ledger.borrow_mut().refuse(&token, now);
-        let mut changed = Changed::default();
-        for entry in &gone {
-            changed.removed.push(entry.token);
-            // A token that has run out says nothing about the account: what it was told waits for its next token.
-            let is_last = !(self.ledger.borrow())
-                .of(&entry.who)
-                .any(|other| other.is_in_date(now));
-            if is_last && entry.is_in_date(now) {
-                self.cache.borrow_mut().forget_all_of(&entry.who);
-            }
+        let entry = known.or_else(|| Some(Entry::new(token, bearer(authorization)?, now)));
+        let Some(mut entry) = entry else {
+            return;
+        };
+        if entry.is_of_account() {
+            self.asker.lend(authorization);
         }
-        self.cache.borrow_mut().forget_all_of(&Who::Token(token));
-        self.keep_ledger(&changed, "", &[]);
+        if !is_new {
+            return;
+        }
+        if entry.is_of_account() {
+            self.learn_audience(authorization);
+            // It was issued before it was accepted.
+            self.clock.raise_floor(entry.issued);
+        }
+        entry.refused = false;
+        let changed = self.ledger.borrow_mut().put(entry);
+        self.keep_ledger(&changed);
     }
 
-    /// Keeps what has changed of the ledger; what has gone is written at once, or a cut would bring it back.
-    fn keep_ledger(&self, changed: &Changed, key: &str, value: &[u8]) {
-        if !changed.added && changed.removed.is_empty() {
+    /// A token that is neither known nor signed by the issuer can say nothing about the account that it names.
+    fn refused(&self, token: TokenDigest, authorization: &HeaderValue) {
+        let now = self.clock.now();
+        self.cache.borrow_mut().forget_all_of(&Who::Token(token));
+        let known = self.ledger.borrow_mut().get(&token).cloned();
+        let entry = known.or_else(|| {
+            let bearer = bearer(authorization)?;
+            let verified = self.issuer.borrow().verify(bearer, now);
+            verified.ok()?;
+            Some(Entry::new(token, bearer, now))
+        });
+        let Some(entry) = entry.filter(|entry| !entry.refused) else {
+            return;
+        };
+        let (who, is_in_date) = (entry.who, entry.is_in_date(now));
+        let changed = self.ledger.borrow_mut().refuse(entry, now);
+        self.keep_ledger(&changed);
+        // One that has run out says nothing about its account: what that was told waits for its next token.
+        if is_in_date {
+            self.doubts.add(who);
+        }
+    }
+
+    /// Forgets what is kept for accounts none of whose tokens counts any more. One at a time, for where their pods are is
+    /// read.
+    pub(super) async fn settle_doubts(self: Rc<Self>) {
+        loop {
+            let who = self.doubts.next().await;
+            let now = self.clock.now();
+            let others: Vec<Entry> = self.ledger.borrow().of(&who, now).cloned().collect();
+            let mut is_left = false;
+            for other in &others {
+                is_left |= self.is_standing(other).await;
+            }
+            if !is_left {
+                self.cache.borrow_mut().forget_all_of(&who);
+            }
+        }
+    }
+
+    /// Keeps what has changed of the ledger; what was refused is written at once, or a cut would bring it back.
+    fn keep_ledger(&self, changed: &Changed) {
+        if *changed == Changed::default() {
             return;
         }
         let removed: Vec<String> = changed.removed.iter().map(ledger::key).collect();
         let mut changes: Vec<Change<'_>> = removed.iter().map(|key| Change::Delete(key)).collect();
-        if changed.added {
-            let tag = 0;
+        let put = changed.put.as_ref();
+        let put = put.map(|put| (ledger::key(&put.token), put.to_bytes(), put.refused));
+        if let Some((key, value, refused)) = &put {
+            let tag = u32::from(*refused);
             changes.push(Change::Put { key, value, tag });
         }
         let mut cache = self.cache.borrow_mut();
@@ -105,13 +171,19 @@ impl Shared {
             // What is not taken now is offered again with the next change.
             let _ = cache.replace_own(Own::Tokens, &mut all);
         }
-        if !removed.is_empty() {
+        if changed.put.as_ref().is_none_or(|put| put.refused) {
             drop(cache.flush());
         }
     }
 
-    /// Reads what a former run has kept of the ledger.
-    pub(super) async fn read_ledger(&self) {
+    /// Reads what a former run has kept for the hub's own use.
+    pub(super) async fn read_own(&self) {
+        self.read_ledger().await;
+        self.read_issuer().await;
+        self.read_grants().await;
+    }
+
+    async fn read_ledger(&self) {
         let read = self.cache.borrow_mut().read_own(Own::Tokens);
         let items = read.await.unwrap_or_default();
         let mut entries: Vec<Entry> = (items.iter())
@@ -121,12 +193,12 @@ impl Shared {
         entries.sort_by_key(|entry| entry.accepted);
         let mut ledger = self.ledger.borrow_mut();
         for entry in entries {
-            ledger.accept(entry);
+            ledger.put(entry);
         }
     }
 
-    /// Who asks, without the API server: a token that it has accepted and that has not run out. `None`: nothing that is kept
-    /// is told to this caller.
+    /// Who asks, without the API server: a token that it has accepted before, or one that its issuer has signed for a pod of
+    /// this node. `None`: nothing that is kept is told to this caller.
     pub async fn recognised(
         &self,
         caller: Caller,
@@ -135,14 +207,66 @@ impl Shared {
         let Some(token) = caller.token else {
             return Some(caller);
         };
+        let entry = self.ledger.borrow_mut().get(&token).cloned();
+        let who = match entry {
+            Some(entry) => self.is_standing(&entry).await.then_some(entry.who),
+            None => self.not_seen_before(token, bearer(authorization?)?).await,
+        };
+        who.map(|who| Caller { who, ..caller })
+    }
+
+    /// Whether an accepted token counts without the API server: it is in date, and its pod is not known to be gone.
+    async fn is_standing(&self, entry: &Entry) -> bool {
+        let is_elsewhere = |pod: &Pod| !pod.node.is_empty() && pod.node != self.node_name();
+        let pod = entry.pod.as_ref().filter(|pod| !is_elsewhere(pod));
+        !entry.refused
+            && entry.is_in_date(self.clock.now())
+            && match pod {
+                Some(pod) => self.look_for(pod).await != Here::No,
+                None => true,
+            }
+    }
+
+    async fn look_for(&self, pod: &Pod) -> Here {
+        let node = self.node_name();
+        pods::look(&self.cache, &node, pod).await
+    }
+
+    fn node_name(&self) -> String {
+        self.config.borrow().node_name.clone()
+    }
+
+    /// Whose a token is that the API server was never asked about.
+    async fn not_seen_before(&self, token: TokenDigest, bearer: &[u8]) -> Option<Who> {
         let now = self.clock.now();
-        if let Some(entry) = self.ledger.borrow_mut().get(&token) {
-            let who = entry.who;
-            return entry.is_in_date(now).then_some(Caller { who, ..caller });
+        let claims = claims::read(bearer).unwrap_or_default();
+        if claims.of_account().is_none() {
+            // What is kept for it was told to itself.
+            let in_date = claims.expires.is_none_or(|expires| now < expires);
+            return in_date.then_some(Who::Token(token));
         }
-        let claims = claims::read(bearer(authorization?)?).unwrap_or_default();
-        let in_date = claims.expires.is_none_or(|expires| now < expires);
-        // Any other token was told what is kept for it itself.
-        (claims.of_account().is_none() && in_date).then_some(caller)
+        let verified = self.issuer.borrow().verify(bearer, now);
+        match verified {
+            Ok(claims) => self.of_pod_here(&claims).await,
+            Err(wrong) => {
+                log::debug!("a token is not taken without the API server: {wrong}");
+                None
+            }
+        }
+    }
+
+    /// The account of a verified token, if it is bound to a pod that is kept for this node's kubelet. One that was copied
+    /// from another node is not, nor is that of a pod that is gone.
+    async fn of_pod_here(&self, claims: &Claims) -> Option<Who> {
+        let pod = Pod::of(claims.of_account()?)?;
+        let is_here = (pod.node.is_empty() || pod.node == self.node_name())
+            && self.look_for(&pod).await == Here::Yes;
+        if !is_here {
+            log::debug!("a token is not taken without the API server: its pod is not kept here");
+        }
+        let who = ledger::account(claims).filter(|_| is_here)?;
+        let issued = claims.issued.unwrap_or(0);
+        let is_refused = self.ledger.borrow().is_refused(&who, &pod, issued);
+        (!is_refused).then_some(who)
     }
 }

@@ -5,7 +5,7 @@ use super::guard::REFUSED_PATH;
 use super::guarded::RefusalCell;
 use super::tunnel;
 use crate::access::verdict::{Verdict, verdict};
-use crate::access::{self, Caller, Subject, Way};
+use crate::access::{self, Caller, Subject, Way, Who};
 use crate::admin::metrics::From;
 use crate::cache::Begun;
 use crate::cache::answer::{self, What};
@@ -15,6 +15,7 @@ use crate::cache::watched::Follower;
 use crate::health::{LinkState, Reason};
 use crate::hub::Shared;
 use crate::limits;
+use crate::local::posted;
 use crate::object::status::{StatusDetails, StatusFields, write_status};
 use crate::object::{self, Encoding};
 use crate::reply::access_line::AccessLine;
@@ -117,19 +118,27 @@ fn refusal_of(why: crate::request::Refused) -> Refusal {
 }
 
 /// A classified request under way.
-struct Exchange<'a> {
-    shared: &'a Rc<Shared>,
-    asked: &'a Asked,
+pub(super) struct Exchange<'a> {
+    pub(super) shared: &'a Rc<Shared>,
+    pub(super) asked: &'a Asked,
     authorization: Option<HeaderValue>,
 }
 
-type Answer = (From, Response<Body>);
+pub(super) type Answer = (From, Response<Body>);
 
 impl Exchange<'_> {
     async fn answer(&self, caller: Caller, head: Parts, body: Incoming) -> Answer {
+        match posted(self.asked, &caller) {
+            // Rare, and bigger than all the others.
+            Some(kind) => Box::pin(self.posted(kind, caller, head, body)).await,
+            None => self.planned(caller, head, body).await,
+        }
+    }
+
+    pub(super) async fn planned(&self, caller: Caller, head: Parts, body: Incoming) -> Answer {
         match route::plan(self.asked, self.shared.upstream.link().is_down()) {
             Plan::Up => self.up(caller, head, body).await,
-            // Rare, and bigger than all the others.
+            // As rare.
             Plan::UpAsUpgrade => Box::pin(self.up_as_upgrade(caller, head, body)).await,
             plan => Box::pin(self.without_link(plan, caller)).await,
         }
@@ -137,7 +146,7 @@ impl Exchange<'_> {
 
     /// The connections that the request goes up on. A token that was never accepted goes with the anonymous ones: the
     /// API server ends the whole connection of one that it does not know (kubernetes-api.md 6).
-    fn way(&self, caller: Caller) -> upstream::Way {
+    pub(super) fn way(&self, caller: Caller) -> upstream::Way {
         match caller.way {
             Way::Pair(at) => upstream::Way::Pair(at),
             Way::Bearer if self.shared.is_known(&caller) => upstream::Way::Bearer,
@@ -190,7 +199,7 @@ impl Exchange<'_> {
     }
 
     /// Why nothing can be asked upstream.
-    fn offline(&self, write: bool) -> Answer {
+    pub(super) fn offline(&self, write: bool) -> Answer {
         let refusal = match self.shared.upstream.link().state() {
             LinkState::Down {
                 reason: Reason::Tls(_),
@@ -252,7 +261,7 @@ impl Exchange<'_> {
 
     /// The API server's answer, on its way to the client and, where worth keeping, to the cache; `begun` is when it was
     /// asked for, if it may be kept.
-    fn pass(
+    pub(super) fn pass(
         &self,
         caller: Caller,
         begun: Option<Begun>,
@@ -300,16 +309,23 @@ impl Exchange<'_> {
     }
 
     /// What the head of an answer says about the caller, and about what he may have. Gives who the caller is.
-    fn learn(&self, caller: Caller, status: StatusCode, headers: &http::HeaderMap) -> Caller {
+    pub(super) fn learn(
+        &self,
+        caller: Caller,
+        status: StatusCode,
+        headers: &http::HeaderMap,
+    ) -> Caller {
         let caller = self.judged(caller, verdict(self.asked, status, headers));
         if status == StatusCode::FORBIDDEN
             && let Some(scope) = key::scope(self.asked)
         {
             self.shared.cache.borrow_mut().forget(&caller.who, &scope);
         }
+        // A token is no change of the account that it is of.
         if let Some(resource) = self.asked.resource()
             && !self.asked.verb.is_read()
             && status.is_success()
+            && resource.subresource.as_deref() != Some("token")
         {
             self.shared.cache.borrow_mut().written(resource);
         }
@@ -332,7 +348,7 @@ impl Exchange<'_> {
     }
 
     /// No answer came.
-    async fn not_answered(&self, caller: Caller, error: SendError) -> Answer {
+    pub(super) async fn not_answered(&self, caller: Caller, error: SendError) -> Answer {
         let refusal = match error {
             SendError::Gateway(response) => {
                 let kept = self.kept_instead(caller).await;
@@ -413,7 +429,7 @@ impl Exchange<'_> {
         };
         let cache = &self.shared.cache;
         let found = answer::find_list(cache, self.asked, caller.who, Instant::now()).await;
-        let known = self.shared.is_known(&caller);
+        let known = self.shared.is_known(&caller) || matches!(caller.who, Who::Account(_));
         let encoding = found
             .as_ref()
             .map_or(self.asked.best().encoding, |(list, _)| list.encoding);
@@ -511,7 +527,7 @@ fn with_content_type(mut response: Response<Body>, content_type: &'static str) -
 }
 
 /// Marks an answer from what is kept.
-fn aged(mut response: Response<Body>, age: Duration) -> Response<Body> {
+pub(super) fn aged(mut response: Response<Body>, age: Duration) -> Response<Body> {
     if let Ok(value) = HeaderValue::from_str(&format!("age={}", age.as_secs())) {
         response.headers_mut().insert("edge-hub-cache", value);
     }
@@ -522,7 +538,7 @@ fn aged(mut response: Response<Body>, age: Duration) -> Response<Body> {
     response
 }
 
-fn text(headers: &http::HeaderMap, name: header::HeaderName) -> &str {
+pub(super) fn text(headers: &http::HeaderMap, name: header::HeaderName) -> &str {
     headers
         .get(name)
         .and_then(|v| v.to_str().ok())

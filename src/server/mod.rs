@@ -5,5 +5,6 @@ pub mod connection;
 pub mod guard;
 pub mod guarded;
 pub mod handle;
+mod posted;
 pub mod runtime;
 pub mod tunnel;

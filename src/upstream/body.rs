@@ -291,6 +291,19 @@ impl ResponseBody {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
 
+    /// All of a small body. `None`: it broke off, or has more than `bytes_max`.
+    pub async fn whole(mut self, bytes_max: usize) -> Option<Vec<u8>> {
+        let mut whole = Vec::new();
+        while let Some(piece) = self.chunk().await {
+            let piece = piece.ok()?;
+            if whole.len() + piece.len() > bytes_max {
+                return None;
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Some(whole)
+    }
+
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         match self {
             ResponseBody::H2(body) => body.poll_chunk(cx),

@@ -16,6 +16,7 @@ mod tests;
 
 pub use body::{BodyError, RequestBody, ResponseBody};
 pub use error::{SendError, Whose};
+pub(crate) use send::is_gateway_answer;
 
 use crate::config::{Mode, ServerUrl};
 use crate::health::{Link, ServerState};

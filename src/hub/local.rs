@@ -1,0 +1,154 @@
+//! Answers to the node's own components that may be given again, kept and found.
+
+use super::Shared;
+use crate::access::Who;
+use crate::access::ledger::Pod;
+use crate::cache::own::Own;
+use crate::cache::pods::{self, Here};
+use crate::local::grants::{self, Grant, GrantKey};
+use crate::local::reviews::{Review, ReviewKey};
+use crate::local::token_request::{Wish, granted};
+use crate::object::Encoding;
+use crate::store::Change;
+use bytes::Bytes;
+use siphasher::sip::SipHasher24;
+use std::hash::Hasher;
+use std::time::{Duration, Instant};
+
+/// A token that was asked for.
+pub struct TokenWish {
+    pub key: GrantKey,
+    pub who: Who,
+    pub namespace: String,
+    pub wish: Wish,
+}
+
+/// An answer that is given again.
+pub struct Again {
+    pub content_type: String,
+    pub body: Bytes,
+    pub age: Duration,
+}
+
+impl Shared {
+    /// The API server has granted a token: what it said is kept for as long as the token is good.
+    pub fn grant(&self, asked: &TokenWish, encoding: Encoding, content_type: &str, body: Vec<u8>) {
+        let now = self.clock.now();
+        let claims = granted(encoding, &body);
+        let expires = claims.and_then(|claims| claims.expires);
+        let (Some(expires), Some(pod)) = (expires, asked.wish.pod()) else {
+            return;
+        };
+        let grant = Grant {
+            key: asked.key,
+            who: asked.who,
+            expires,
+            granted: now,
+            pod: Pod {
+                namespace: asked.namespace.clone(),
+                name: pod.name.clone(),
+                uid: pod.uid.clone(),
+                node: String::new(),
+            },
+            content_type: content_type.to_owned(),
+            body,
+        };
+        let (name, value) = (grants::name(&grant.key), grant.to_bytes());
+        let gone = self.grants.borrow_mut().put(grant, now);
+        self.keep_grants(&gone, Some((&name, &value)));
+    }
+
+    /// The API server says that there is nothing to grant: the account or the pod is gone.
+    pub fn take_back(&self, key: &GrantKey) {
+        self.drop_grants(&|grant| grant.key == *key);
+    }
+
+    /// Whoever this is, the API server knows him no more.
+    pub(super) fn take_all_back(&self, who: &Who) {
+        self.drop_grants(&|grant| grant.who == *who);
+        self.reviews.borrow_mut().clear();
+    }
+
+    fn drop_grants(&self, is: &dyn Fn(&Grant) -> bool) {
+        let gone = self.grants.borrow_mut().remove(is);
+        self.keep_grants(&gone, None);
+    }
+
+    fn keep_grants(&self, gone: &[GrantKey], put: Option<(&str, &[u8])>) {
+        if gone.is_empty() && put.is_none() {
+            return;
+        }
+        let gone: Vec<String> = gone.iter().map(grants::name).collect();
+        let mut changes: Vec<Change<'_>> = gone.iter().map(|key| Change::Delete(key)).collect();
+        if let Some((key, value)) = put {
+            let mut digest = SipHasher24::new();
+            digest.write(value);
+            let tag = digest.finish() as u32;
+            changes.push(Change::Put { key, value, tag });
+        }
+        let mut cache = self.cache.borrow_mut();
+        if !cache.change_own(Own::Grants, &changes) {
+            let grants = self.grants.borrow();
+            let all = grants.all().iter();
+            let mut all = all.map(|grant| (grants::name(&grant.key), grant.to_bytes()));
+            // What is not taken now is offered again with the next change.
+            let _ = cache.replace_own(Own::Grants, &mut all);
+        }
+        if put.is_none() {
+            drop(cache.flush());
+        }
+    }
+
+    /// The answer that the API server gave to the same wish of the same component, while its token is good and its pod is
+    /// known to be on this node.
+    pub async fn granted_before(&self, asked: &TokenWish) -> Option<Again> {
+        let now = self.clock.now();
+        let (pod, again) = {
+            let grants = self.grants.borrow();
+            let grant = grants.get(&asked.key).filter(|g| now < g.expires)?;
+            let again = Again {
+                content_type: grant.content_type.clone(),
+                body: Bytes::copy_from_slice(&grant.body),
+                age: Duration::from_secs(now.saturating_sub(grant.granted)),
+            };
+            (grant.pod.clone(), again)
+        };
+        let node = self.config.borrow().node_name.clone();
+        let here = pods::look(&self.cache, &node, &pod).await;
+        (here == Here::Yes).then_some(again)
+    }
+
+    pub(super) async fn read_grants(&self) {
+        let read = self.cache.borrow_mut().read_own(Own::Grants);
+        let now = self.clock.now();
+        for item in read.await.unwrap_or_default() {
+            if let Some(grant) = Grant::from_bytes(&item.key, &item.value) {
+                self.grants.borrow_mut().put(grant, now);
+            }
+        }
+    }
+
+    /// How long an answer to a review may be given again; `None`: never.
+    pub fn review_age_max(&self) -> Option<Duration> {
+        let age = self.config.borrow().review_age_max;
+        (!age.is_zero()).then_some(age)
+    }
+
+    pub fn keep_review(&self, key: ReviewKey, content_type: &str, body: Vec<u8>) {
+        let review = Review {
+            content_type: content_type.to_owned(),
+            body: body.into(),
+        };
+        self.reviews.borrow_mut().put(key, review, Instant::now());
+    }
+
+    pub fn reviewed_before(&self, key: &ReviewKey) -> Option<Again> {
+        let reviews = self.reviews.borrow();
+        let (review, age) = reviews.get(key, self.review_age_max()?, Instant::now())?;
+        Some(Again {
+            content_type: review.content_type.clone(),
+            body: review.body.clone(),
+            age,
+        })
+    }
+}

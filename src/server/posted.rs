@@ -1,0 +1,204 @@
+//! A POST of one of the node's components whose answer may be given again when the API server cannot be asked.
+
+use super::handle::{Answer, Exchange, aged, text};
+use crate::access::{Caller, Who, digest_of_parts};
+use crate::admin::metrics::From;
+use crate::hub::Shared;
+use crate::hub::local::{Again, TokenWish};
+use crate::limits;
+use crate::local::Posted;
+use crate::local::reviews::ReviewKey;
+use crate::local::token_request::Wish;
+use crate::object::Encoding;
+use crate::reply::refusal::Refusal;
+use crate::reply::script::{BrokenOff, Pen, Script};
+use crate::reply::{self, Body};
+use crate::request::accept::encoding_of;
+use crate::route::{self, Plan};
+use crate::upstream::{RequestBody, ResponseBody, headers, is_gateway_answer};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Response, StatusCode, header};
+use hyper::body::{Body as _, Incoming};
+use std::rc::Rc;
+use tokio::time::timeout;
+
+/// What is asked, if its answer may be given again.
+enum Question {
+    Token(TokenWish),
+    Review(ReviewKey),
+    /// Something else, or larger than such a question is.
+    Other,
+}
+
+impl Exchange<'_> {
+    pub(super) async fn posted(
+        &self,
+        kind: Posted,
+        caller: Caller,
+        mut head: Parts,
+        body: Incoming,
+    ) -> Answer {
+        // Every client that encodes an object first says how long it is.
+        let is_small =
+            (body.size_hint().exact()).is_some_and(|len| len <= limits::POSTED_BYTES_MAX);
+        if !is_small {
+            return self.planned(caller, head, body).await;
+        }
+        let whole = ResponseBody::alone(body).whole(limits::POSTED_BYTES_MAX as usize);
+        let Ok(Some(body)) = timeout(limits::BODY_SILENCE_MAX, whole).await else {
+            return (From::Hub, reply::refuse(Refusal::BodyBroken, ""));
+        };
+        let question = self.question(kind, &caller, &head, &body);
+        if route::plan(self.asked, self.shared.upstream.link().is_down()) != Plan::Up {
+            let again = self.again(&question).await;
+            return again.unwrap_or_else(|| self.offline(true));
+        }
+        head.headers = headers::request_headers(head.headers);
+        let body = RequestBody::Bytes(Bytes::from(body));
+        let sent = self.shared.upstream.send(self.way(caller), &head, body);
+        let sent = sent.await;
+        let is_answer = |r: &Response<ResponseBody>| !is_gateway_answer(r.status(), r.headers());
+        match sent {
+            Ok(response) if is_answer(&response) => {
+                (From::Cloud, self.answered(caller, question, response))
+            }
+            sent => match (self.again(&question).await, sent) {
+                (Some(again), _) => again,
+                (None, Ok(response)) => (From::Cloud, self.pass(caller, None, response)),
+                (None, Err(error)) => self.not_answered(caller, error).await,
+            },
+        }
+    }
+
+    fn question(&self, kind: Posted, caller: &Caller, head: &Parts, body: &[u8]) -> Question {
+        let content_type = text(&head.headers, header::CONTENT_TYPE);
+        let who = match &caller.who {
+            Who::Subject(digest) => &digest[..],
+            _ => return Question::Other,
+        };
+        let asked = [
+            who,
+            self.asked.path_and_query.as_bytes(),
+            self.asked.accept.as_bytes(),
+        ];
+        match kind {
+            Posted::Review if self.shared.review_age_max().is_some() => {
+                let more = [content_type.as_bytes(), body];
+                Question::Review(digest_of_parts(&[&asked[..], &more].concat()))
+            }
+            Posted::Review => Question::Other,
+            Posted::TokenRequest => {
+                let wish = encoding_of(content_type).and_then(|of| Wish::read(of, body));
+                let Some(wish) = wish.filter(|wish| wish.pod().is_some()) else {
+                    return Question::Other;
+                };
+                let more = wish.text();
+                let namespace = self.asked.resource().and_then(|r| r.namespace.clone());
+                Question::Token(TokenWish {
+                    key: digest_of_parts(&[&asked[..], &[more.as_bytes()]].concat()),
+                    who: caller.who,
+                    namespace: namespace.unwrap_or_default(),
+                    wish,
+                })
+            }
+        }
+    }
+
+    /// The API server's answer, on its way to the client, and kept when it has passed.
+    fn answered(
+        &self,
+        caller: Caller,
+        question: Question,
+        response: Response<ResponseBody>,
+    ) -> Response<Body> {
+        let is_plain = matches!(
+            text(response.headers(), header::CONTENT_ENCODING),
+            "" | "identity"
+        );
+        let content_type = text(response.headers(), header::CONTENT_TYPE).to_owned();
+        match (response.status(), question, encoding_of(&content_type)) {
+            (
+                StatusCode::CREATED,
+                question @ (Question::Token(_) | Question::Review(_)),
+                Some(of),
+            ) if is_plain => {
+                let (mut head, body) = response.into_parts();
+                self.learn(caller, head.status, &head.headers);
+                head.headers = headers::response_headers(head.headers);
+                let keep = Keep {
+                    shared: Rc::clone(self.shared),
+                    question,
+                    encoding: of,
+                    content_type,
+                };
+                let body = Body::script(Script::new(|pen| tell(pen, body, keep)));
+                Response::from_parts(head, body)
+            }
+            // The account or the pod is gone. Of a 403 or an error that is not known (kubernetes-api.md 4.3).
+            (StatusCode::NOT_FOUND | StatusCode::CONFLICT, Question::Token(wish), Some(_)) => {
+                self.shared.take_back(&wish.key);
+                self.pass(caller, None, response)
+            }
+            _ => self.pass(caller, None, response),
+        }
+    }
+
+    async fn again(&self, question: &Question) -> Option<Answer> {
+        let Again {
+            content_type,
+            body,
+            age,
+        } = match question {
+            Question::Token(wish) => self.shared.granted_before(wish).await?,
+            Question::Review(key) => self.shared.reviewed_before(key)?,
+            Question::Other => return None,
+        };
+        let response = reply::whole(StatusCode::CREATED.as_u16(), &content_type, body);
+        Some((From::Cache, aged(response, age)))
+    }
+}
+
+/// What is to be done with an answer when all of it is here.
+struct Keep {
+    shared: Rc<Shared>,
+    question: Question,
+    encoding: Encoding,
+    content_type: String,
+}
+
+impl Keep {
+    fn take(self, body: Vec<u8>) {
+        match &self.question {
+            Question::Token(wish) => {
+                (self.shared).grant(wish, self.encoding, &self.content_type, body);
+            }
+            Question::Review(key) => self.shared.keep_review(*key, &self.content_type, body),
+            Question::Other => {}
+        }
+    }
+}
+
+/// Passes the answer on as it comes. It is kept before the client has its last byte: whoever has seen all of it can rely on
+/// that.
+async fn tell(pen: Pen, mut body: ResponseBody, keep: Keep) -> Result<(), BrokenOff> {
+    let mut whole = Some((Vec::new(), keep));
+    while let Some(piece) = body.chunk().await {
+        let piece = piece.map_err(|_| BrokenOff("the API server's answer broke off"))?;
+        whole = whole
+            .filter(|(so_far, _)| so_far.len() + piece.len() <= limits::POSTED_ANSWER_BYTES_MAX);
+        if let Some((so_far, _)) = &mut whole {
+            so_far.extend_from_slice(&piece);
+        }
+        // Nobody asks for the end of a body whose length is known.
+        let is_end = body.is_end_stream() || body.size_hint().exact() == Some(0);
+        if is_end && let Some((whole, keep)) = whole.take() {
+            keep.take(whole);
+        }
+        pen.write(piece).await;
+    }
+    if let Some((whole, keep)) = whole {
+        keep.take(whole);
+    }
+    Ok(())
+}
