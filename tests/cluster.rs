@@ -13,6 +13,8 @@ mod door;
 mod flash;
 #[path = "through/hostile.rs"]
 mod hostile;
+#[path = "through/identities.rs"]
+mod identities;
 #[path = "through/informers.rs"]
 mod informers;
 #[path = "through/kube_rs.rs"]

@@ -740,6 +740,7 @@ fn a_change_of_each_key_is_seen() {
         }
         "extra_sans" | "cache_agents" => format!("\"{name}\": [\"other\"]"),
         "log" => r#""log": "warn""#.to_owned(),
+        "jwks_from_callers" => r#""jwks_from_callers": true"#.to_owned(),
         "store" => r#""store": "ram""#.to_owned(),
         "cache_max_bytes" | "daily_write_bytes" => format!("\"{name}\": \"1MiB\""),
         _ => format!("\"{name}\": 1900"),

@@ -349,10 +349,7 @@ mod tests {
         let (message, signature) = good.rsplit_once('.').unwrap();
         for (token, wrong) in [
             (format!("{message}."), Wrong::Signature),
-            (
-                format!("{message}.{}", &signature[..80]),
-                Wrong::Signature,
-            ),
+            (format!("{message}.{}", &signature[..80]), Wrong::Signature),
             (format!("{message}.{signature}="), Wrong::NotJwt),
             (format!("{message}.{signature}.x"), Wrong::NotJwt),
             (message.to_owned(), Wrong::NotJwt),

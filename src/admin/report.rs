@@ -257,6 +257,11 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
             servers.iter().map(|s| s.streams).sum::<usize>() as u64,
         ),
         gauge(
+            "edge_hub_tokens",
+            "Tokens of which it is remembered what the API server said.",
+            shared.tokens() as u64,
+        ),
+        gauge(
             "edge_hub_cache_bytes",
             "Bytes that kept answers take.",
             totals.bytes as u64,

@@ -62,6 +62,11 @@ impl Shared {
         }
     }
 
+    /// How many tokens are remembered.
+    pub fn tokens(&self) -> usize {
+        self.ledger.borrow().entries().len()
+    }
+
     /// Takes what an answer of the API server says about whoever asked, and gives who that is.
     pub fn judged(
         &self,

@@ -13,6 +13,7 @@ pub mod node;
 pub mod program;
 pub mod protobuf;
 pub mod relay;
+pub mod signer;
 
 use std::future::{Future, pending};
 use std::net::TcpListener;

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use edge_hub::cache::key::Key;
 use edge_hub::hub::store::{node_digest, ring_dir};
 use edge_hub::store::ring::engine::Engine;
 use edge_hub::store::ring::files::Files;
@@ -45,7 +46,9 @@ fn on_flash(hub: &Hub) -> Vec<(String, u64)> {
     let key = std::fs::read(hub.folder("state_dir").join("cache.key")).expect("the hub's key");
     let files = Files::unlocked(&ring_dir(&hub.folder("cache_dir")));
     let engine = Engine::look(files, &key, node_digest("edge-1")).expect("a ring");
+    // What the hub keeps for its own use, it shows to nobody.
     let mut all: Vec<_> = (engine.collections())
+        .filter(|(_, c)| Key::from_bytes(&c.name).is_some())
         .map(|(_, c)| (c.version.to_string(), c.table.len() as u64))
         .collect();
     all.sort();
