@@ -110,7 +110,7 @@ fn looks(door: &Door, state: &str, place: &str) {
             .find(|line| line.starts_with(&format!("{agent} {words}")));
         let line = line.unwrap_or_else(|| panic!("no {agent} {words} in\n{}", listed.stdout));
         assert!(
-            line.contains(&format!(" {state} ")) && line.contains(" token:"),
+            line.contains(&format!(" {state} ")) && line.contains(" account:"),
             "{line}"
         );
         let class = if agent == "kubelet" { "pinned" } else { "wild" };

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use edge_hub::cache::key::Key;
+use edge_hub::cache::own::Own;
 use edge_hub::hub::store::{node_digest, ring_dir};
 use edge_hub::store::ring::engine::Engine;
 use edge_hub::store::ring::files::Files;
@@ -32,7 +33,9 @@ impl End {
         match self {
             End::Kill => {
                 until("everything is on flash", SEES, || {
-                    (on_flash(hub) == in_status(hub)).then_some(())
+                    let tokens = hub.metric("edge_hub_tokens") as usize;
+                    let (answers, of_tokens) = on_flash(hub);
+                    (answers == in_status(hub) && of_tokens == tokens).then_some(())
                 });
                 hub.kill();
             }
@@ -41,18 +44,20 @@ impl End {
     }
 }
 
-/// Version and number of objects of every collection that is on flash now, as another process reads it.
-fn on_flash(hub: &Hub) -> Vec<(String, u64)> {
+/// Version and number of objects of every collection of answers that is on flash now, as another process reads it, and the
+/// number of tokens that are remembered there.
+fn on_flash(hub: &Hub) -> (Vec<(String, u64)>, usize) {
     let key = std::fs::read(hub.folder("state_dir").join("cache.key")).expect("the hub's key");
     let files = Files::unlocked(&ring_dir(&hub.folder("cache_dir")));
     let engine = Engine::look(files, &key, node_digest("edge-1")).expect("a ring");
-    // What the hub keeps for its own use, it shows to nobody.
     let mut all: Vec<_> = (engine.collections())
         .filter(|(_, c)| Key::from_bytes(&c.name).is_some())
         .map(|(_, c)| (c.version.to_string(), c.table.len() as u64))
         .collect();
     all.sort();
-    all
+    let own = |name: &[u8]| Own::of_name(name) == Some(Own::Tokens);
+    let tokens = engine.collections().find(|(_, c)| own(&c.name));
+    (all, tokens.map_or(0, |(_, c)| c.table.len()))
 }
 
 fn in_status(hub: &Hub) -> Vec<(String, u64)> {
@@ -305,7 +310,7 @@ fn what_a_watch_told_is_on_flash_after_flush_secs() {
         assert_eq!(watch.event(SOON).meta.resource_version, version);
         let of_this = |seen: Vec<(String, u64)>| seen.iter().any(|(at, _)| *at == version);
         until("the change is on flash", SEES, || {
-            of_this(on_flash(&door.hub)).then_some(())
+            of_this(on_flash(&door.hub).0).then_some(())
         });
         // The link is up until the end: nothing but the clock has had it written.
         door.hub.kill();

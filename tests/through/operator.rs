@@ -154,7 +154,7 @@ fn what_is_kept_can_be_looked_at_in_the_cache_dir() {
         "pods.v1 p-look/- frozen(not-followed) 0 ",
     );
     let kept = line(cache.join("kubelet/index"), "pods.v1 p-look/- frozen");
-    assert!(kept.contains(" pinned json token:"), "{kept}");
+    assert!(kept.contains(" pinned json account:"), "{kept}");
     let names = |dir: &std::path::Path| {
         let entries = std::fs::read_dir(dir).expect("a folder");
         let mut names: Vec<_> = entries.map(|e| e.expect("an entry").file_name()).collect();
