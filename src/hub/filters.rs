@@ -52,8 +52,9 @@ impl Filters {
         // What a status was patched to comes back as the whole pod.
         let tells = asked.verb.is_read() || (asked.verb == Verb::Patch && kind == Kind::Pod);
         let set = self.rules.borrow().of(&asked.agent, kind);
-        // What Services ask of their topology is not gathered yet.
+        // What these go by is not gathered yet.
         let set = (set.without(Filter::PodIpOverlay)).without(Filter::ServiceTopology);
+        let set = set.without(Filter::NodePortIsolation);
         (tells && !set.is_empty()).then(|| Judge {
             set,
             kind,
