@@ -1,5 +1,6 @@
 //! Starts every long task and knows everyone.
 
+pub mod filters;
 mod identity;
 mod issuer;
 pub mod local;
@@ -51,6 +52,7 @@ pub struct Shared {
     doubts: identity::Doubts,
     grants: RefCell<Grants>,
     reviews: RefCell<Reviews>,
+    pub filters: filters::Filters,
     pub config: RefCell<Config>,
     pub papers: RefCell<Papers>,
     pub started: Instant,
@@ -231,6 +233,7 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         doubts: identity::Doubts::default(),
         grants: RefCell::default(),
         reviews: RefCell::default(),
+        filters: filters::Filters::new(&config, &hub_ca.ca_pem()),
         cache_opens: RefCell::new(begun.later),
         started: Instant::now(),
         connections: Arc::new(Semaphore::new(config.connections_max)),
@@ -447,6 +450,8 @@ impl Shared {
         self.cache
             .borrow_mut()
             .reconfigure(config.cache_bytes_max, agents(&config));
+        let hub_ca = self.hub_ca.borrow().ca_pem();
+        self.filters.reconfigure(&config, &hub_ca);
         *self.config.borrow_mut() = config;
         self.asker.ask_again();
         log::info!("reload: the new configuration and certificates are in force");

@@ -228,6 +228,7 @@ pub const KEYS: &[Key] = keys! {
     "cache_agents", LIST, "[]", Live, cache_agents, "Whose answers are kept, beside the built-in list: names, `*` for all, `-name` for not this one.";
     "jwks_from_callers", Kind::Flag, "false", Live, jwks_from_callers, "Whether the hub may ask for the keys of the tokens' issuer with the token of a caller, where it may not itself.";
     "review_secs", Kind::Number { min: 0, max: REVIEW_SECS_MAX }, "0", Live, review_age_max, "For how long an answer to a `subjectaccessreview` or `tokenreview` of the kubelet is given to it again while no server can be asked. 0: not at all.";
+    "filters", LIST, "[]", Live, filters, "Which programs are told something otherwise, beside the built-in list: `filter=name` adds one, `filter=-name` takes one away, `-filter` switches a filter off.";
     "drain_secs", Kind::Number { min: 0, max: 3_600 }, "20", Live, drain, "How long open requests may go on after SIGTERM.";
     "log", Kind::Text, r#""info""#, Live, log, "What is logged: error, warn, info, debug, trace or off. `RUST_LOG` overrides it.";
     "ping_after_ms", Kind::Number { min: 50, max: 60_000 }, "2000", Restart, ping_after, "A connection to a server that was silent for so long is asked whether it lives.";
