@@ -22,6 +22,13 @@ const PODS: &str = "/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-1";
 /// A door with a kubelet, which goes up with the node's certificate.
 fn door(namespace: &str, change: impl FnOnce(Setup) -> Setup) -> Door {
     let cluster = Cluster::shared();
+    // Pods of nodes that nobody knows are collected.
+    for name in ["edge-1", "edge-2"] {
+        let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
+        let made = Call::json(Method::POST, "/api/v1/nodes", &node);
+        let made = cluster.admin().call(made).status;
+        assert!(matches!(made, 201 | 409), "{made}");
+    }
     Door::with(cluster, namespace, |setup| {
         change(setup)
             .set("flush_secs", 1)
