@@ -63,6 +63,18 @@ impl<'a> Cursor<'a> {
         Ok(Some(key))
     }
 
+    pub(crate) fn open_array(&mut self) -> Result<(), Malformed> {
+        match self.peek()? {
+            b'[' => self.open(),
+            _ => Err(Malformed::Shape),
+        }
+    }
+
+    /// Whether the array that was opened last has a further item, which is to be taken; false closes the array.
+    pub(crate) fn next_item(&mut self) -> Result<bool, Malformed> {
+        self.next_member(b']')
+    }
+
     /// A string, or None for `null`, which Go takes for "as it was".
     pub(crate) fn text(&mut self) -> Result<Option<Text<'a>>, Malformed> {
         match self.peek()? {
