@@ -4,7 +4,7 @@
 
 use super::bootstrap_token::BootstrapToken;
 use super::certificate::CertificateFields;
-use super::load::{Authorities, LoadError, sha256};
+use super::load::{Authorities, LoadError, hex, sha256};
 use crate::object::json::Cursor;
 use crate::object::{Malformed, base64};
 use rustls::pki_types::CertificateDer;
@@ -175,16 +175,26 @@ impl Pin {
         Some(Pin(bytes))
     }
 
+    /// That of this certificate's key.
+    pub fn of(certificate: &CertificateFields<'_>) -> Pin {
+        Pin(sha256(certificate.public_key))
+    }
+
     /// Whether it is that of this certificate's key.
     pub fn fits(&self, certificate: &[u8]) -> bool {
-        CertificateFields::read(certificate).is_ok_and(|fields| sha256(fields.public_key) == self.0)
+        CertificateFields::read(certificate).is_ok_and(|fields| Pin::of(&fields) == *self)
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", hex(&self.0))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::bootstrap_token::tests::sign;
-    use super::super::load::hex;
     use super::super::pem;
     use super::*;
     use rcgen::{CertificateParams, KeyPair, PublicKeyData};

@@ -126,6 +126,80 @@ impl Wanted<'_> {
     }
 }
 
+/// What the server is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// To take the request: POST.
+    Make,
+    /// How it stands: GET.
+    Look,
+}
+
+/// What its answer means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is there, and stands so.
+    Answer(Answer),
+    /// It was there before: it is to be looked at.
+    Exists,
+    /// It is there no longer, as clusters forget what nobody decides: it is to be made again.
+    Gone,
+    /// It cannot be had; and why.
+    Failed(Denial, String),
+}
+
+/// Why a request cannot even be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// The server does not know who asks.
+    Unknown,
+    /// It knows, and does not allow it.
+    Forbidden,
+    /// Anything else, which may pass.
+    Other,
+}
+
+/// Judges the server's answer to what it was asked.
+pub fn judge(ask: Ask, status: u16, body: &[u8]) -> Verdict {
+    let said = || match message(body) {
+        Some(text) => format!("{status}: {text}"),
+        None => status.to_string(),
+    };
+    match (ask, status) {
+        (_, 200..=202) => match read(body) {
+            Ok(answer) => Verdict::Answer(answer),
+            Err(error) => Verdict::Failed(
+                Denial::Other,
+                format!("the server's answer is no CertificateSigningRequest: {error}"),
+            ),
+        },
+        (Ask::Make, 409) => Verdict::Exists,
+        (Ask::Look, 404) => Verdict::Gone,
+        (_, 401) => Verdict::Failed(
+            Denial::Unknown,
+            format!("the server does not accept who asks ({})", said()),
+        ),
+        (_, 403) => Verdict::Failed(
+            Denial::Forbidden,
+            format!("the server does not allow it ({})", said()),
+        ),
+        _ => Verdict::Failed(Denial::Other, format!("the server answers {}", said())),
+    }
+}
+
+/// The message of a Status.
+fn message(body: &[u8]) -> Option<String> {
+    let mut cursor = Cursor::new(body);
+    cursor.open_object().ok()?;
+    while let Some(key) = cursor.next_key().ok()? {
+        if key.is("message") {
+            return Some(cursor.text().ok()??.decode().ok()?.into_owned());
+        }
+        cursor.skip().ok()?;
+    }
+    None
+}
+
 /// How a request stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -308,6 +382,56 @@ mod tests {
             );
             assert_eq!(text.contains("X509v3"), extension.is_some(), "{text}");
             assert!(extension.is_none_or(|names| text.contains(names)), "{text}");
+        }
+    }
+
+    #[test]
+    fn verdicts() {
+        let status = br#"{"kind":"Status","message":"User \"x\" cannot","code":403}"#;
+        let failed = |denial, said: &str| Verdict::Failed(denial, said.to_owned());
+        for (ask, code, body, want) in [
+            (Ask::Make, 201, &b"{}"[..], Verdict::Answer(Answer::Waiting)),
+            (Ask::Look, 200, b"{}", Verdict::Answer(Answer::Waiting)),
+            (
+                Ask::Look,
+                200,
+                b"x",
+                failed(
+                    Denial::Other,
+                    "the server's answer is no CertificateSigningRequest: syntax error",
+                ),
+            ),
+            (Ask::Make, 409, status, Verdict::Exists),
+            (Ask::Look, 404, status, Verdict::Gone),
+            (
+                Ask::Make,
+                401,
+                b"",
+                failed(Denial::Unknown, "the server does not accept who asks (401)"),
+            ),
+            (
+                Ask::Look,
+                403,
+                status,
+                failed(
+                    Denial::Forbidden,
+                    "the server does not allow it (403: User \"x\" cannot)",
+                ),
+            ),
+            (
+                Ask::Make,
+                404,
+                b"<html>",
+                failed(Denial::Other, "the server answers 404"),
+            ),
+            (
+                Ask::Look,
+                500,
+                b"{\"message\":1}",
+                failed(Denial::Other, "the server answers 500"),
+            ),
+        ] {
+            assert_eq!(judge(ask, code, body), want);
         }
     }
 

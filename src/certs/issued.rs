@@ -92,7 +92,7 @@ impl Place {
     pub fn begin(&self, wanted: &Wanted<'_>) -> Result<Pending, rcgen::Error> {
         let kept = self.pending().filter(|kept| {
             // One for other names, or whose certificate is in use already: a crash came between the two.
-            kept.name == wanted.request_name(&kept.key)
+            kept.is_for(wanted)
                 && !matches!(self.load(), Ok(Some(pair)) if pair.is_of_key(&kept.key.subject_public_key_info()))
         });
         match kept {
@@ -165,6 +165,11 @@ impl Pending {
     /// The name of its request.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it is for exactly this.
+    pub fn is_for(&self, wanted: &Wanted<'_>) -> bool {
+        self.name == wanted.request_name(&self.key)
     }
 
     /// The object to be made at [`csr::PATH`].
