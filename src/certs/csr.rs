@@ -398,7 +398,7 @@ mod tests {
                 b"x",
                 failed(
                     Denial::Other,
-                    "the server's answer is no CertificateSigningRequest: syntax error",
+                    "the server's answer is no CertificateSigningRequest: a field has the wrong type",
                 ),
             ),
             (Ask::Make, 409, status, Verdict::Exists),
