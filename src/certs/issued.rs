@@ -88,12 +88,16 @@ impl Place {
     }
 
     /// The request that was begun for exactly what is wanted now, or a new one. What cannot be read is a request that
-    /// nobody can go on with, and is made anew.
-    pub fn begin(&self, wanted: &Wanted<'_>) -> Result<Pending, rcgen::Error> {
+    /// nobody can go on with, and is made anew; so is one whose certificate is in use already, where a crash, or a partition
+    /// that cannot be written, came between the two.
+    pub fn begin(
+        &self,
+        wanted: &Wanted<'_>,
+        in_use: Option<&Pair>,
+    ) -> Result<Pending, rcgen::Error> {
         let kept = self.pending().filter(|kept| {
-            // One for other names, or whose certificate is in use already: a crash came between the two.
-            kept.is_for(wanted)
-                && !matches!(self.load(), Ok(Some(pair)) if pair.is_of_key(&kept.key.subject_public_key_info()))
+            let key = kept.key.subject_public_key_info();
+            kept.is_for(wanted) && !in_use.is_some_and(|pair| pair.is_of_key(&key))
         });
         match kept {
             Some(kept) => Ok(kept),
@@ -237,11 +241,11 @@ mod tests {
         let wanted = wanted(&sans, Signer::Client);
         let place = Place::new(&state, Signer::Client);
         assert!(place.load().unwrap().is_none() && place.pending().is_none());
-        let first = place.begin(&wanted).unwrap();
+        let first = place.begin(&wanted, None).unwrap();
         place.keep_pending(&first).unwrap();
         let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(state.clone()), mode(place.request())), (0o700, 0o600));
-        let again = place.begin(&wanted).unwrap();
+        let again = place.begin(&wanted, None).unwrap();
         assert_eq!(again.name(), first.name());
 
         // The certificate of another key is not taken, the right one is, and is there whole.
@@ -270,7 +274,7 @@ mod tests {
         assert_eq!(place.load().unwrap().as_ref(), Some(&pair));
 
         // A crash before the key of the request was forgotten: the next request is another one.
-        let next = place.begin(&wanted).unwrap();
+        let next = place.begin(&wanted, Some(&pair)).unwrap();
         assert_ne!(next.name(), again.name());
         place.keep_pending(&next).unwrap();
         // For other names, or torn, it is another one too.
@@ -278,11 +282,11 @@ mod tests {
             node_name: "gw-2",
             ..wanted
         };
-        assert_ne!(place.begin(&renamed).unwrap().name(), next.name());
-        assert_eq!(place.begin(&wanted).unwrap().name(), next.name());
+        assert_ne!(place.begin(&renamed, None).unwrap().name(), next.name());
+        assert_eq!(place.begin(&wanted, None).unwrap().name(), next.name());
         let text = fs::read(place.request()).unwrap();
         fs::write(place.request(), &text[..text.len() / 2]).unwrap();
-        assert_ne!(place.begin(&wanted).unwrap().name(), next.name());
+        assert_ne!(place.begin(&wanted, None).unwrap().name(), next.name());
         place.forget_pending();
         assert!(place.pending().is_none());
     }
@@ -293,7 +297,7 @@ mod tests {
         let place = Place::new(directory.path(), Signer::Serving);
         let mut sans = Sans::default();
         sans.add("kubernetes").unwrap();
-        let pending = place.begin(&wanted(&sans, Signer::Serving)).unwrap();
+        let pending = place.begin(&wanted(&sans, Signer::Serving), None).unwrap();
         for (names, fits) in [
             (&["kubernetes"][..], true),
             (&["kubernetes", "more"], true),

@@ -182,7 +182,7 @@ async fn attempt(
     }
     let begun = match begun_at {
         Some(begun) => begun,
-        None => match place.begin(&wanted) {
+        None => match place.begin(&wanted, shared.papers.borrow().issued(signer)) {
             Ok(pending) => {
                 // Without it a restart asks again, which is no harm but to who approves by hand.
                 if let Err(error) = place.keep_pending(&pending) {
@@ -234,7 +234,11 @@ async fn attempt(
                 return match answer {
                     Answer::Waiting => waiting(begun, false),
                     Answer::Approved => waiting(begun, true),
-                    Answer::Issued(chain) => take(shared, &place, &begun.pending, &wanted, &chain),
+                    Answer::Issued(chain) => {
+                        let standing = take(shared, &place, &begun.pending, &wanted, &chain);
+                        *begun_at = None;
+                        standing
+                    }
                     Answer::Refused(why) => {
                         // The next one is another request: this one is refused for good.
                         place.forget_pending();

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::door::SOON;
 use crate::places::Mount;
 use crate::support::cluster::{Cluster, Setup as Plane};
-use crate::support::http::{Call, Client, JSON};
+use crate::support::http::{Call, Client, JSON, Reply};
 use crate::support::hub::{Hub, PROGRAM, Setup};
 use crate::support::program::{Output, Program, command};
 use crate::support::relay::Relay;
@@ -651,17 +651,20 @@ fn a_configuration_that_is_there_is_only_changed_by_force() {
     assert!(now["client_cert"].is_null());
 }
 
-/// A control plane whose certificates live for a minute. They begin five minutes before they are issued, so that the time
-/// to renew them comes at once, or within half a minute.
+/// A control plane whose certificates live for two minutes. They begin five minutes before they are issued, so that the
+/// time to renew them comes at once, or within the first of the two.
 fn hasty() -> &'static Cluster {
     static HASTY: OnceLock<Cluster> = OnceLock::new();
     HASTY.get_or_init(|| {
         Cluster::start(&Plane {
-            controller_manager_flags: "--cluster-signing-duration=60s".to_string(),
+            controller_manager_flags: "--cluster-signing-duration=120s".to_string(),
             ..Plane::default()
         })
     })
 }
+
+/// Long enough for a certificate of that cluster to be renewed, or to end.
+const LIFE: Duration = Duration::from_secs(150);
 
 /// The end of the certificate, as `status` has it.
 fn end_of(hub: &Hub, what: &str) -> String {
@@ -674,17 +677,13 @@ fn end_of(hub: &Hub, what: &str) -> String {
 
 #[track_caller]
 fn warns(hub: &Hub, what: &str) -> String {
-    until(
-        &format!("it warns of {what:?}"),
-        Duration::from_secs(90),
-        || {
-            let status = hub.status();
-            let mut warnings = status["warnings"].as_array().expect("a list").iter();
-            warnings
-                .find_map(|warning| warning.as_str().filter(|text| text.contains(what)))
-                .map(str::to_string)
-        },
-    )
+    until(&format!("it warns of {what:?}"), LIFE, || {
+        let status = hub.status();
+        let mut warnings = status["warnings"].as_array().expect("a list").iter();
+        warnings
+            .find_map(|warning| warning.as_str().filter(|text| text.contains(what)))
+            .map(str::to_string)
+    })
 }
 
 #[test]
@@ -698,7 +697,10 @@ fn the_nodes_pair_is_renewed_under_load_and_outlives_an_outage() {
         &["The node has joined"],
     );
     let relay = Relay::new(cluster.address());
-    let mut hub = machine.hub(cluster, &relay.url()).start();
+    let mut hub = machine
+        .hub(cluster, &relay.url())
+        .set("log", "warn,edge_hub::hub=debug")
+        .start();
     hub.sees_online();
     let (certificate, key) = cluster.user("kubelet-renew-1", "system:node:renew-1", "system:nodes");
     let kubelet = hub
@@ -710,26 +712,27 @@ fn the_nodes_pair_is_renewed_under_load_and_outlives_an_outage() {
     watch.event(SOON);
     let mut connection = kubelet.connect().expect("a connection");
     let pair = || std::fs::read(machine.state.join("node.pem")).expect("the pair");
-    let mut renewed = |hub: &Hub, times: usize| {
-        let mut end = end_of(hub, "client");
-        for _ in 0..times {
-            // While it is renewed, requests go on without one failing.
-            end = until("it is renewed", Duration::from_secs(90), || {
-                let reply = connection
-                    .send(Call::get(path))
-                    .and_then(|reply| reply.whole());
-                assert_eq!(reply.as_ref().map(|reply| reply.status), Ok(200));
-                let reply = reply.expect("a reply");
-                assert_eq!(reply.header("edge-hub-cache"), "", "from the cloud");
-                let now = end_of(hub, "client");
-                (now != end).then_some(now)
-            });
-        }
-        end
+    let mut renewed = |hub: &Hub| {
+        // While it is renewed, requests go on without one failing.
+        let end = end_of(hub, "client");
+        until("it is renewed", LIFE, || {
+            let reply = connection.send(Call::get(path)).and_then(Reply::whole);
+            assert_eq!(reply.as_ref().map(|reply| reply.status), Ok(200));
+            let reply = reply.expect("a reply");
+            assert_eq!(reply.header("edge-hub-cache"), "", "from the cloud");
+            (end_of(hub, "client") != end).then_some(())
+        });
     };
-    let first = pair();
-    renewed(&hub, 2);
-    assert_ne!(pair(), first, "it is kept");
+    // On a partition that cannot be written what is renewed is in use, and not kept.
+    let joined = pair();
+    mount.remount("ro");
+    renewed(&hub);
+    hub.logged("is in use, and not kept");
+    assert_eq!(pair(), joined);
+    mount.remount("rw");
+    renewed(&hub);
+    let kept = pair();
+    assert_ne!(kept, joined);
     assert!(!machine.state.join("node-request.pem").exists());
     // The watch that was open all the time was never broken.
     cluster
@@ -744,35 +747,28 @@ fn the_nodes_pair_is_renewed_under_load_and_outlives_an_outage() {
         "ADDED"
     );
 
-    // A partition that can no longer be written: what is renewed is in use, and not kept.
-    let kept = pair();
-    mount.remount("ro");
-    renewed(&hub, 1);
-    hub.logged("is in use, and not kept");
-    assert_eq!(pair(), kept);
-    mount.remount("rw");
-    renewed(&hub, 1);
-    until("it is kept again", SOON, || (pair() != kept).then_some(()));
-
     // A request that waits for its signer when the hub is killed is gone on with by the next one.
     cluster.script(&["stop", "cm"]);
-    warns(&hub, "waits");
+    let request = until("it is asked for", LIFE, || {
+        let text = std::fs::read_to_string(machine.state.join("node-request.pem")).ok()?;
+        text.lines().next().map(str::to_string)
+    });
+    let waits = format!("{request} waits for somebody");
+    hub.logged(&waits);
     let asked = requests_of(cluster, "system:node:renew-1");
     hub.kill();
-    assert!(machine.state.join("node-request.pem").exists());
     hub.run();
     hub.sees_online();
-    std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(
-        requests_of(cluster, "system:node:renew-1").len(),
-        asked.len(),
-        "no further request"
-    );
+    until("it is looked at", SOON, || {
+        (hub.log().matches(&waits).count() == 2).then_some(())
+    });
+    assert_eq!(requests_of(cluster, "system:node:renew-1"), asked);
     let end = end_of(&hub, "client");
     cluster.script(&["start", "cm"]);
-    until("it is renewed", Duration::from_secs(90), || {
+    until("it is renewed", LIFE, || {
         (end_of(&hub, "client") != end).then_some(())
     });
+    until("it is kept", SOON, || (pair() != kept).then_some(()));
 
     // Cut off until after its end: still in use, and said. The server decides, and what is kept is answered.
     let kubelet = hub
@@ -799,12 +795,10 @@ fn the_nodes_pair_is_renewed_under_load_and_outlives_an_outage() {
         &["The node has joined"],
     );
     hub.signal("HUP");
-    until(
-        "the hub goes up as the node again",
-        Duration::from_secs(90),
-        || (kubelet.get(path).header("edge-hub-cache").is_empty()).then_some(()),
-    );
-    until("it is content", Duration::from_secs(90), || {
+    until("the hub goes up as the node again", LIFE, || {
+        (kubelet.get(path).header("edge-hub-cache").is_empty()).then_some(())
+    });
+    until("it is content", LIFE, || {
         (hub.status()["warnings"] == json!([])).then_some(())
     });
     let log = hub.log();
@@ -855,15 +849,11 @@ fn the_cluster_signs_what_the_hub_shows() {
         .run(&["certificate", "approve", &request])
         .ok();
     // Then they see the cluster's, and the connection that was open goes on.
-    until(
-        "the cluster's certificate serves",
-        Duration::from_secs(120),
-        || of_cluster(&hub).connect().ok().map(drop),
-    );
+    until("the cluster's certificate serves", LIFE, || {
+        of_cluster(&hub).connect().ok().map(drop)
+    });
     of_cluster(&hub).get("/version").expect(200);
-    let reply = open
-        .send(Call::get("/version"))
-        .and_then(|reply| reply.whole());
+    let reply = open.send(Call::get("/version")).and_then(Reply::whole);
     assert_eq!(reply.map(|reply| reply.status), Ok(200));
     assert_eq!(hub.status()["warnings"], json!([]));
     let shown = hub.status()["certificates"].to_string();

@@ -28,7 +28,9 @@ pub(super) struct Terms<'a> {
 pub(super) fn fetch(terms: &Terms<'_>) -> Result<Pair, Failure> {
     let made =
         |error: rcgen::Error| failed(Exit::Failed, format!("no request can be made: {error}"));
-    let pending = terms.place.begin(terms.wanted).map_err(made)?;
+    let in_use = terms.place.load().ok().flatten();
+    let pending = terms.place.begin(terms.wanted, in_use.as_ref());
+    let pending = pending.map_err(made)?;
     // First the key, then the request: a request whose key is lost is of no use to anybody.
     terms
         .place
