@@ -20,8 +20,8 @@ pub use keys::{
 };
 pub(crate) use values::is_node_name;
 pub use values::{
-    AgentRule, ClientFrom, Host, Identity, Mode, PairFiles, San, ServerUrl, ServingFrom, StoreKind,
-    log_filter,
+    AgentRule, ClientFrom, FilterRule, Host, Identity, Mode, PairFiles, San, ServerUrl,
+    ServingFrom, StoreKind, log_filter,
 };
 
 use crate::limits::CONFIG_BYTES_MAX;
@@ -82,6 +82,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Whose answers are kept, beside the built-in list.
     pub cache_agents: Vec<AgentRule>,
+    /// Which filters are for whom, beside the built-in list.
+    pub filters: Vec<FilterRule>,
     /// How long open requests may go on after SIGTERM.
     pub drain: Duration,
     /// What is logged, in the form of `RUST_LOG`, which overrides it.
