@@ -19,6 +19,8 @@ mod hostile;
 mod identities;
 #[path = "through/informers.rs"]
 mod informers;
+#[path = "through/join.rs"]
+mod join;
 #[path = "through/kube_rs.rs"]
 mod kube_rs;
 #[path = "through/kubectl.rs"]

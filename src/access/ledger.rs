@@ -437,7 +437,7 @@ mod tests {
             let one = bound(50_000 + n, (n % 251) as u8, pod(50_000 + n, "gw-1"));
             assert!(ledger.put(one).put.is_some());
         }
-        assert!(!ledger.put(entry(1, 1)).put.is_some());
+        assert!(ledger.put(entry(1, 1)).put.is_none());
         let own = ledger.entries().iter().all(|e| ledger.rank(e) == Rank::Own);
         assert!(own && ledger.entries().len() == limits::LEDGER_TOKENS_MAX);
     }

@@ -5,6 +5,7 @@ use super::Shared;
 use crate::access::bearer;
 use crate::access::claims;
 use crate::cache::own::Own;
+use crate::certs::csr::Signer;
 use crate::limits;
 use crate::upstream::{RequestBody, Way};
 use http::{HeaderValue, Request, StatusCode, header};
@@ -65,10 +66,8 @@ impl Shared {
     /// As the hub itself if it has a certificate; else, or where that may not, as a caller, if that is allowed. Gives when
     /// to ask again.
     async fn ask_for_issuer(&self) -> Duration {
-        let (has_own, may_lend) = {
-            let config = self.config.borrow();
-            (config.client.is_some(), config.jwks_from_callers)
-        };
+        let has_own = self.papers.borrow().issued(Signer::Client).is_some();
+        let may_lend = self.config.borrow().jwks_from_callers;
         if has_own && self.ask_as(Way::Node, None).await {
             return limits::ISSUER_EVERY;
         }
@@ -123,7 +122,8 @@ impl Shared {
                 log::debug!("tokens: {path} is answered with {}", response.status());
                 return None;
             }
-            response.into_body().whole(limits::JWKS_BYTES_MAX).await
+            let whole = response.into_body().whole(limits::JWKS_BYTES_MAX);
+            whole.await.ok()
         };
         timeout(limits::ISSUER_WAIT, whole).await.ok()?
     }

@@ -46,7 +46,7 @@ impl Exchange<'_> {
             return self.planned(caller, head, body).await;
         }
         let whole = ResponseBody::alone(body).whole(limits::POSTED_BYTES_MAX as usize);
-        let Ok(Some(body)) = timeout(limits::BODY_SILENCE_MAX, whole).await else {
+        let Ok(Ok(body)) = timeout(limits::BODY_SILENCE_MAX, whole).await else {
             return (From::Hub, reply::refuse(Refusal::BodyBroken, ""));
         };
         let question = self.question(kind, &caller, &head, &body);

@@ -291,17 +291,17 @@ impl ResponseBody {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
 
-    /// All of a small body. `None`: it broke off, or has more than `bytes_max`.
-    pub async fn whole(mut self, bytes_max: usize) -> Option<Vec<u8>> {
+    /// All of it, for the hub's own requests. The error is for the log.
+    pub async fn whole(mut self, bytes_max: usize) -> Result<Vec<u8>, String> {
         let mut whole = Vec::new();
         while let Some(piece) = self.chunk().await {
-            let piece = piece.ok()?;
+            let piece = piece.map_err(|error| error.to_string())?;
             if whole.len() + piece.len() > bytes_max {
-                return None;
+                return Err(format!("the answer is longer than {bytes_max} bytes"));
             }
             whole.extend_from_slice(&piece);
         }
-        Some(whole)
+        Ok(whole)
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
