@@ -57,6 +57,8 @@ pub struct Shared {
     pub held: Rc<Held>,
     /// Whose turn it is to be taken up again.
     pub resumes: Rc<Turns>,
+    /// Whose turn it is to be told what the API server has forgotten: it takes memory.
+    pub differences: Rc<Turns>,
     tunnels: Arc<Semaphore>,
     drain: watch::Sender<bool>,
     seed: Cell<u64>,
@@ -229,6 +231,7 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         papers: RefCell::new(papers),
         held: Rc::default(),
         resumes: Turns::new(limits::RESUMES_MAX),
+        differences: Turns::new(1),
         tunnels: Arc::new(Semaphore::new(limits::UPGRADES_MAX)),
         drain: watch::Sender::new(false),
         seed: Cell::new(u64::from_le_bytes(random_bytes()?) | 1),

@@ -95,6 +95,14 @@ pub const WATCH_END_SLACK: Duration = Duration::from_secs(1);
 /// Objects of all held watches of which it is remembered where they are kept: 12 bytes each on flash, nothing in memory
 /// until the collection changes. Beyond, a watch of which the API server has forgotten the version begins anew.
 pub const HELD_OBJECTS_MAX: usize = 64 * 1024;
+/// Objects of one client among which the hub looks for what has changed: 24 bytes each, for one client at a time.
+pub const DIFFERENCE_OBJECTS_MAX: usize = 16 * 1024;
+/// Bytes of the events that tell it, for one client at a time: they must be put into the order of their versions.
+pub const DIFFERENCE_BYTES_MAX: usize = 1024 * 1024;
+/// What an event costs beside its object while it waits.
+pub const DIFFERENCE_EVENT_BYTES: usize = 96;
+/// Objects on each page of a list that the hub asks for by itself, as many as client-go asks for.
+pub const LIST_PAGE_OBJECTS: u32 = 500;
 /// Held watches that ask the API server at one time to be taken up again: it answers each within a round trip.
 pub const RESUMES_MAX: usize = 8;
 /// How long the head of its answer may take. An API server under load lets a watch wait for as long as any request.

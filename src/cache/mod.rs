@@ -177,6 +177,11 @@ impl Cache {
         self.agents = agents;
     }
 
+    /// Digests under a key of this run: nobody outside can make two values of one.
+    pub fn digests(&self) -> SipHasher24 {
+        self.digests
+    }
+
     /// Where answers are kept: `ring` or `ram`.
     pub fn kind(&self) -> &'static str {
         self.store.kind()

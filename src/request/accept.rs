@@ -129,6 +129,19 @@ pub fn only(encoding: Encoding, type_meta: &TypeMeta) -> &'static str {
     }
 }
 
+/// The `Accept` that asks for a list of objects of this type alone, in this encoding.
+pub fn only_list(encoding: Encoding, item: &TypeMeta) -> &'static str {
+    match (encoding, item.kind == "PartialObjectMetadata") {
+        (_, false) => content_type(encoding),
+        (Encoding::Json, true) => {
+            "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        }
+        (Encoding::Protobuf, true) => {
+            "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        }
+    }
+}
+
 /// The `Content-Type` of an object or a list.
 pub fn content_type(encoding: Encoding) -> &'static str {
     match encoding {

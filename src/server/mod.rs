@@ -1,6 +1,7 @@
 //! The door: listeners, TLS, one connection, one request.
 
 pub mod accept;
+mod catch_up;
 pub mod connection;
 pub mod guard;
 pub mod guarded;

@@ -1,8 +1,9 @@
 //! A client's watch, from its first answer to its end: passed on while there is an API server to pass on from, held while
 //! there is none, and taken up again where the client is. The client sees one answer.
 
+use super::catch_up::Failed;
 use super::handle::{Exchange, Peer, text};
-use crate::access::{self, Who};
+use crate::access::{self, Caller, Who};
 use crate::cache::answer::{self, List};
 use crate::cache::watched::Follower;
 use crate::hub::Shared;
@@ -53,16 +54,16 @@ pub enum Begin {
 pub type Stream = (ResponseBody, Option<Follower>);
 
 /// A watch under way.
-struct Splice {
-    shared: Rc<Shared>,
-    peer: Rc<Peer>,
-    who: Who,
-    ask: Ask,
-    rank: u8,
+pub(super) struct Splice {
+    pub(super) shared: Rc<Shared>,
+    pub(super) peer: Rc<Peer>,
+    pub(super) who: Who,
+    pub(super) ask: Ask,
+    pub(super) rank: u8,
     started: Instant,
     /// When the client, or else the hub, wants it to end.
     until: Instant,
-    relay: Relay,
+    pub(super) relay: Relay,
     /// Streams in a row that were over at once.
     fruitless: u32,
 }
@@ -123,9 +124,9 @@ impl Splice {
             Begin::Up(stream) => return Some(stream),
             Begin::Silent(held) => self.remember(held),
             Begin::Replay(list) => self.replay(list).await?,
-            Begin::Expired => return self.expire().await,
+            Begin::Expired => return self.expire(None).await,
         }
-        self.hold(stop).await
+        self.hold(None, stop).await
     }
 
     /// What follows on a stream that is over.
@@ -136,11 +137,8 @@ impl Splice {
     ) -> Option<Stream> {
         match ended {
             Ended::Stopped | Ended::Failed => return None,
-            Ended::Backwards => return self.expire().await,
-            Ended::Expired(said) => {
-                self.relay.write(said).await;
-                return None;
-            }
+            Ended::Backwards => return self.expire(None).await,
+            Ended::Expired(said) => return self.hold(Some(said), stop).await,
             // The API server has ended it because its time is over, not because it is restarted.
             Ended::Finished if Instant::now() + limits::WATCH_END_SLACK >= self.until => {
                 return None;
@@ -151,17 +149,26 @@ impl Splice {
             return None;
         }
         match self.relay.told.go_on() {
-            GoOn::After | GoOn::Afresh => self.hold(stop).await,
+            GoOn::After | GoOn::Afresh => self.hold(None, stop).await,
             GoOn::End => None,
             GoOn::Fail => self.fail(503, "ServiceUnavailable", BROKE_OFF).await,
         }
     }
 
-    /// Holds the watch until it goes on. `None`: it is over.
-    async fn hold(&mut self, stop: Pin<&mut impl Future<Output = ()>>) -> Option<Stream> {
+    /// Holds the watch until it goes on. `None`: it is over. `expired`: the API server has said that it no longer has what
+    /// came after the client's version.
+    async fn hold(
+        &mut self,
+        expired: Option<Bytes>,
+        stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Option<Stream> {
         let _holding = self.shared.held.hold();
         let follower = self.relay.take_follower();
-        if let (Some(follower), Some(version)) = (follower, self.relay.told.version()) {
+        let is_table = self.ask.takes_tables();
+        if self.relay.held.is_none()
+            && let (false, Some(follower), Some(version)) =
+                (is_table, follower, self.relay.told.version())
+        {
             let held = follower.into_held(version).await;
             self.remember(held);
         }
@@ -170,23 +177,30 @@ impl Splice {
             biased;
             () = stop => None,
             () = sleep_until(until) => None,
-            next = self.goes_on() => next,
+            next = self.goes_on(expired) => next,
         }
     }
 
-    async fn goes_on(&mut self) -> Option<Stream> {
+    async fn goes_on(&mut self, mut expired: Option<Bytes>) -> Option<Stream> {
         let mut failed = self.fruitless;
         let mut least = Duration::ZERO;
         loop {
-            let upstream = Rc::clone(&self.shared.upstream);
-            if upstream.link().is_down() {
-                if self.relay.told.go_on() == GoOn::Afresh {
-                    self.begin_offline().await?;
+            self.wait(failed, least).await?;
+            least = Duration::ZERO;
+            failed = failed.saturating_add(1);
+            if let Some(said) = expired.take() {
+                match Box::pin(self.catch_up()).await {
+                    Ok(()) => {}
+                    Err(Failed::Later) => {
+                        expired = Some(said);
+                        continue;
+                    }
+                    Err(Failed::Over) => return None,
+                    Err(why) => {
+                        log::debug!("watch: the client must list again: {why}");
+                        return self.expire(Some(said)).await;
+                    }
                 }
-                upstream.link().not_down().await;
-                sleep(self.spread()).await;
-            } else {
-                sleep(self.pause(failed).max(least)).await;
             }
             let turn = self.shared.resumes.turn(self.rank).await;
             let attempt = Box::pin(self.attempt()).await;
@@ -199,11 +213,25 @@ impl Splice {
                     return Some(stream);
                 }
                 Attempt::Later(wait) => least = wait,
-                Attempt::Expired => return self.expire().await,
+                Attempt::Expired => expired = Some(self.expired()),
                 Attempt::Over => return None,
             }
-            failed = failed.saturating_add(1);
         }
+    }
+
+    /// Waits until the API server may be asked. `None`: the watch is over.
+    async fn wait(&mut self, failed: u32, least: Duration) -> Option<()> {
+        let upstream = Rc::clone(&self.shared.upstream);
+        if !upstream.link().is_down() {
+            sleep(self.pause(failed).max(least)).await;
+            return Some(());
+        }
+        if self.relay.told.go_on() == GoOn::Afresh {
+            self.begin_offline().await?;
+        }
+        upstream.link().not_down().await;
+        sleep(self.spread()).await;
+        Some(())
     }
 
     /// The link is gone before the client was told anything: what is kept is told instead.
@@ -259,11 +287,8 @@ impl Splice {
             peer: &self.peer,
             asked: &asked,
         };
-        // Who it is may have another way up by now, or none.
-        let rules = self.shared.rules();
-        let caller = match access::authenticate(self.peer.subject(), &head.headers, &rules) {
-            Ok(caller) if caller.who == self.who => caller,
-            _ => return Attempt::Over,
+        let Some(caller) = self.caller(&head.headers) else {
+            return Attempt::Over;
         };
         if exchange.introduce(caller, &head).await.is_some() {
             return Attempt::Over;
@@ -290,6 +315,13 @@ impl Splice {
             429 | 500..=599 => Attempt::Later(retry_after(&head.headers)),
             _ => Attempt::Over,
         }
+    }
+
+    /// Who asks, and their way up, which may be another by now, or none.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
+        let rules = self.shared.rules();
+        let caller = access::authenticate(self.peer.subject(), headers, &rules).ok()?;
+        (caller.who == self.who).then_some(caller)
     }
 
     fn goes_on_as_it_began(&self, headers: &HeaderMap) -> bool {
@@ -331,20 +363,32 @@ impl Splice {
         Duration::from_micros(self.shared.random() % (micros + 1))
     }
 
-    /// Tells the client to list again. Always the end.
-    async fn expire(&mut self) -> Option<Stream> {
+    /// Tells the client to list again, in the API server's own words where it has said so. Always the end.
+    async fn expire(&mut self, said: Option<Bytes>) -> Option<Stream> {
         let expired = &self.shared.held.expired;
         expired.set(expired.get() + 1);
+        let said = said.unwrap_or_else(|| self.expired());
+        self.relay.write(said).await;
+        None
+    }
+
+    /// As the API server would say it.
+    fn expired(&self) -> Bytes {
         let message = "too old resource version: edge-hub knows a newer one; list again";
-        self.fail(410, "Expired", message).await
+        self.error(410, "Expired", message)
     }
 
     /// Ends with an error. Always the end.
     async fn fail(&mut self, code: u16, reason: &str, message: &str) -> Option<Stream> {
+        let error = self.error(code, reason, message);
+        self.relay.write(error).await;
+        None
+    }
+
+    fn error(&self, code: u16, reason: &str, message: &str) -> Bytes {
         let mut out = Vec::new();
         event::write_error(self.relay.encoding, code, reason, message, &mut out);
-        self.relay.write(Bytes::from(out)).await;
-        None
+        Bytes::from(out)
     }
 
     async fn end(self) -> Result<(), BrokenOff> {

@@ -1,6 +1,8 @@
 //! A client's watch request, kept so that it can be made again while its answer lasts. Pure.
 
+use crate::limits::LIST_PAGE_OBJECTS;
 use crate::request::path::decode;
+use crate::request::{Verb, classify};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -61,6 +63,42 @@ impl Ask {
             None => self.target(&[end.0], &[end]),
         };
         Some(self.parts(target?))
+    }
+
+    /// A page of the list of what is watched, in this type; `next` is what the page before says. `None`: it is the watch
+    /// of one object by its name or an old path, of which the list has another path.
+    pub fn list(&self, accept: &'static str, next: &str) -> Option<Parts> {
+        let mut drop = vec![
+            "watch",
+            "timeout",
+            "limit",
+            "continue",
+            "timeoutSeconds",
+            "allowWatchBookmarks",
+        ];
+        drop.extend(START);
+        let limit = LIST_PAGE_OBJECTS.to_string();
+        let mut put = vec![("limit", limit.as_str())];
+        if !next.is_empty() {
+            put.push(("continue", next));
+        }
+        let mut head = self.parts(self.target(&drop, &put)?);
+        head.headers
+            .insert(header::ACCEPT, HeaderValue::from_static(accept));
+        let gzip = HeaderValue::from_static("gzip");
+        head.headers.insert(header::ACCEPT_ENCODING, gzip);
+        let lists = classify(&head).is_ok_and(|asked| asked.verb == Verb::List);
+        lists.then_some(head)
+    }
+
+    /// True if the client may get tables, which nobody but a person reads.
+    pub fn takes_tables(&self) -> bool {
+        let accepts = self
+            .headers
+            .iter()
+            .filter(|(name, _)| *name == header::ACCEPT);
+        let mut accepts = accepts.filter_map(|(_, value)| value.to_str().ok());
+        accepts.any(|accept| accept.contains("as=Table"))
     }
 
     /// Whom the client says that it is, and what it takes.
@@ -177,6 +215,31 @@ mod tests {
         ] {
             let parts = ask(uri, &[]).again(from, 7).unwrap();
             assert_eq!(parts.uri.to_string(), want, "{uri} {from:?}");
+        }
+        for (uri, next, want) in [
+            (
+                "/api/v1/pods?watch=true&resourceVersion=5&timeoutSeconds=300&timeout=5m&allowWatchBookmarks=true&fieldSelector=a%3Db",
+                "",
+                Some("/api/v1/pods?fieldSelector=a%3Db&limit=500"),
+            ),
+            (
+                "/api/v1/pods?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan",
+                "eyJ2=",
+                Some("/api/v1/pods?limit=500&continue=eyJ2%3d"),
+            ),
+            ("/api/v1/watch/pods?resourceVersion=5", "", None),
+            (
+                "/api/v1/namespaces/n/pods/x?watch=1&resourceVersion=5",
+                "",
+                None,
+            ),
+        ] {
+            let list = ask(uri, &[]).list("application/json", next);
+            assert_eq!(
+                list.map(|head| head.uri.to_string()).as_deref(),
+                want,
+                "{uri}"
+            );
         }
         let ask = ask("/api/v1/pods?watch=1&allowWatchBookmarks=false", &[]);
         let want = "/api/v1/pods?watch=1&allowWatchBookmarks=true";
