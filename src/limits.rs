@@ -296,6 +296,9 @@ pub const LINK_LOG_BURST: u32 = 20;
 /// Length of that window, in seconds.
 pub const LINK_LOG_WINDOW_SECS: u64 = 60;
 
+/// How long a server that answers may say that it is not ready before it is used all the same.
+pub const NOT_READY_MAX: Duration = Duration::from_secs(60);
+
 // ---- upstream
 
 /// Addresses of one name that are tried: beyond, the connect deadline has long passed.

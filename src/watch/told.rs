@@ -25,7 +25,8 @@ enum Order {
     Versions,
     /// Not before the bookmark that ends the initial events of a watch list.
     Marked,
-    /// Not yet: a watch from nothing begins with every object there is, and nothing marks the end of these.
+    /// Not yet: a watch from nothing begins with every object there is. From 1.34 on the API server marks the end of these
+    /// too, for those who take bookmarks; before, the next bookmark or change tells that they are over.
     Unmarked,
 }
 
@@ -90,8 +91,9 @@ impl Told {
             self.unread();
             return Verdict::Pass;
         }
+        let waited_for = self.order == Order::Marked && event.initial_events_end;
         match (self.order, event.event_type) {
-            (Order::Marked, _) if event.initial_events_end => self.order = Order::Versions,
+            (Order::Marked, _) if waited_for => self.order = Order::Versions,
             (Order::Marked, _) | (Order::Unmarked, EventType::Added) => {
                 self.any |= !is_bookmark;
                 return Verdict::Pass;
@@ -108,7 +110,7 @@ impl Told {
         }
         self.any = true;
         self.reached(version);
-        match is_bookmark && !self.bookmarks && !event.initial_events_end {
+        match is_bookmark && !self.bookmarks && !waited_for {
             true => Verdict::Withhold,
             false => Verdict::Pass,
         }
@@ -276,6 +278,10 @@ mod tests {
             check(query, "", Pass, None, Afresh);
             check(query, "A9 A3", Pass, None, End);
             check(query, "A9 A3 B9", Withhold, Some("9"), After);
+            check(query, "A9 A3 E9", Withhold, Some("9"), After);
+            check(query, "A9 A3 E9 A10", Pass, Some("10"), After);
+            let takes = format!("{query}&allowWatchBookmarks=true");
+            check(&takes, "A9 A3 E9", Pass, Some("9"), After);
             check(query, "A9 A3 M10", Pass, Some("10"), After);
             check(query, "A9 A3 D10 A11", Pass, Some("11"), After);
         }
