@@ -134,6 +134,10 @@ impl Splice {
 
     async fn page(&self, page: &Parts, difference: &mut Difference) -> Result<Listed, Failed> {
         let asked = classify(page).map_err(|_| Failed::Over)?;
+        if self.shared.filters.judge(&asked).is_some() {
+            // The client holds what a filter has made of it.
+            return Err(Failed::Never("what the client is told is filtered"));
+        }
         let caller = self.caller(&page.headers).ok_or(Failed::Over)?;
         let exchange = Exchange {
             shared: &self.shared,

@@ -6,5 +6,6 @@ pub mod event;
 pub mod frame;
 pub mod held;
 pub mod relay;
+pub mod stage;
 pub mod told;
 pub mod turns;
