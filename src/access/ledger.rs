@@ -74,36 +74,39 @@ impl Entry {
         matches!(self.who, Who::Account(_))
     }
 
-    /// The entry as it is kept, under [`key`]: lines of text, none of which can hold a line feed.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    /// Lines of text, none of which can hold a line feed.
+    fn write(&self, out: &mut String) {
         let who = match &self.who {
             Who::Account(digest) => to_hex(digest),
             _ => String::new(),
         };
         let word = if self.refused { "refused" } else { "accepted" };
         let expires = self.expires.map_or_else(String::new, |e| e.to_string());
-        let mut lines = vec![
-            word.to_owned(),
-            who,
-            self.accepted.to_string(),
-            self.issued.to_string(),
-            expires,
-        ];
-        if let Some(pod) = &self.pod {
-            lines.extend([&pod.namespace, &pod.name, &pod.uid, &pod.node].map(|s| one_line(s)));
+        let numbers = [self.accepted.to_string(), self.issued.to_string(), expires];
+        let pod = self.pod.as_ref();
+        let pod = pod.map(|p| [&p.namespace, &p.name, &p.uid, &p.node].map(|s| one_line(s)));
+        let lines = [word.to_owned(), to_hex(&self.token), who];
+        let lines = lines
+            .into_iter()
+            .chain(numbers)
+            .chain(pod.into_iter().flatten());
+        for (at, line) in lines.enumerate() {
+            if at > 0 {
+                out.push('\n');
+            }
+            out.push_str(&line);
         }
-        lines.join("\n").into_bytes()
     }
 
-    /// What [`Entry::to_bytes`] has written under this key; `None` for anything else.
-    pub fn from_bytes(key: &str, bytes: &[u8]) -> Option<Entry> {
-        let token = digest(key)?;
-        let mut lines = std::str::from_utf8(bytes).ok()?.split('\n');
+    /// What [`Entry::write`] has written; `None` for anything else.
+    fn read(text: &str) -> Option<Entry> {
+        let mut lines = text.split('\n');
         let refused = match lines.next()? {
             "accepted" => false,
             "refused" => true,
             _ => return None,
         };
+        let token = digest(lines.next()?)?;
         let who = match lines.next()? {
             "" => Who::Token(token),
             account => Who::Account(digest(account)?),
@@ -135,20 +138,36 @@ impl Entry {
             used: 0,
         })
     }
+
+    /// The name of the item that it is kept in. The tokens of a pod are one item: a new one is a change of what is there,
+    /// and not a thing that comes, so it may be written late and together with others.
+    fn item(&self) -> String {
+        match (&self.who, &self.pod) {
+            (Who::Account(account), Some(pod)) => {
+                let pod = [&pod.namespace, &pod.name, &pod.uid].map(|s| s.as_bytes());
+                to_hex(&digest_of_parts(&[&[&account[..]], &pod[..]].concat()))
+            }
+            _ => to_hex(&self.token),
+        }
+    }
 }
 
-/// The name under which a token's entry is kept.
-pub fn key(token: &TokenDigest) -> String {
-    to_hex(token)
-}
+/// Between two entries of one item. It stands in none, for no name of Kubernetes has it.
+const BETWEEN: char = '\u{1e}';
 
 fn digest(text: &str) -> Option<[u8; 32]> {
     from_hex(text)?.try_into().ok()
 }
 
-/// No name of Kubernetes has a line feed; one that had would be another's line.
+/// No name of Kubernetes has a control character; one that had would be another's line.
 fn one_line(text: &str) -> String {
-    text.replace('\n', " ")
+    text.replace(char::is_control, " ")
+}
+
+/// The entries of an item that was kept. What cannot be read is left out.
+pub fn read_item(value: &[u8]) -> Vec<Entry> {
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    text.split(BETWEEN).filter_map(Entry::read).collect()
 }
 
 /// The account that a token names. It is the same for each token of the account, and not for those of one that was made
@@ -184,13 +203,52 @@ enum Rank {
     Own,
 }
 
+/// What is kept together.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Item {
+    pub name: String,
+    pub value: Vec<u8>,
+    /// A refusal is in it.
+    pub refused: bool,
+}
+
+impl Item {
+    fn of<'e>(name: &str, entries: impl Iterator<Item = &'e Entry>) -> Option<Item> {
+        let (mut text, mut refused) = (String::new(), false);
+        for entry in entries {
+            if !text.is_empty() {
+                text.push(BETWEEN);
+            }
+            entry.write(&mut text);
+            refused |= entry.refused;
+        }
+        (!text.is_empty()).then(|| Item {
+            name: name.to_owned(),
+            value: text.into_bytes(),
+            refused,
+        })
+    }
+}
+
 /// What has changed, for whoever keeps it on flash.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// Has come in, or is another than it was.
-    pub put: Option<Entry>,
-    /// Have gone.
-    pub removed: Vec<TokenDigest>,
+    /// Names of the items that are others than they were, or gone.
+    pub items: Vec<String>,
+    /// No cut may undo it.
+    pub urgent: bool,
+}
+
+impl Changed {
+    fn note(&mut self, entry: &Entry) {
+        self.note_item(entry.item());
+    }
+
+    fn note_item(&mut self, item: String) {
+        if !self.items.contains(&item) {
+            self.items.push(item);
+        }
+    }
 }
 
 /// The tokens.
@@ -248,26 +306,42 @@ impl Ledger {
         &self.entries
     }
 
+    /// An item as it is to be kept. `None`: there is no such item any more.
+    pub fn item(&self, name: &str) -> Option<Item> {
+        let entries = self.entries.iter().filter(|entry| entry.item() == name);
+        Item::of(name, entries)
+    }
+
+    /// All of them.
+    pub fn items(&self) -> Vec<Item> {
+        let named = self.entries.iter().map(|entry| (entry.item(), entry));
+        let mut named: Vec<(String, &Entry)> = named.collect();
+        named.sort_by(|a, b| a.0.cmp(&b.0));
+        let of_one = named.chunk_by(|a, b| a.0 == b.0);
+        let item = |of: &[(String, &Entry)]| Item::of(&of[0].0, of.iter().map(|(_, e)| *e));
+        of_one.filter_map(item).collect()
+    }
+
     /// What the API server has said, or what was kept of that.
     pub fn put(&mut self, mut entry: Entry) -> Changed {
         let mut changed = Changed::default();
         if let Ok(at) = self.at(&entry.token) {
             if self.entries[at].refused != entry.refused {
                 self.entries[at].refused = entry.refused;
-                changed.put = Some(entry);
+                changed.note(&entry);
             }
             return changed;
         }
         while let Some(at) = self.in_the_way(&entry) {
-            changed.removed.push(self.entries.remove(at).token);
+            changed.note(&self.entries.remove(at));
         }
         if self.entries.len() < limits::LEDGER_TOKENS_MAX
             && let Err(at) = self.at(&entry.token)
         {
             self.uses += 1;
             entry.used = self.uses;
-            self.entries.insert(at, entry.clone());
-            changed.put = Some(entry);
+            changed.note(&entry);
+            self.entries.insert(at, entry);
         }
         changed
     }
@@ -327,24 +401,26 @@ impl Ledger {
     /// The API server knows nobody by this token any more, of which this was known. If it has not run out, the same became
     /// of what its pod was given before: the pod is gone, or its account, or the key that they were signed with.
     pub fn refuse(&mut self, entry: Entry, now: u64) -> Changed {
-        let mut changed = Changed::default();
         let is_in_date = entry.is_in_date(now);
+        let mut changed = Changed::default();
         if let Some(pod) = entry.pod.as_ref().filter(|_| is_in_date) {
             let is_before = |e: &mut Entry| {
                 e.token != entry.token && e.issued <= entry.issued && e.is_of(&entry.who, pod)
             };
             let gone = self.entries.extract_if(.., is_before);
-            changed.removed.extend(gone.map(|gone| gone.token));
+            gone.for_each(|gone| changed.note(&gone));
         }
         if is_in_date && entry.pod.is_some() {
             let refused = true;
             let put = self.put(Entry { refused, ..entry });
-            changed.removed.extend(put.removed);
-            changed.put = put.put;
+            put.items
+                .into_iter()
+                .for_each(|item| changed.note_item(item));
         } else if let Ok(at) = self.at(&entry.token) {
             // No signature speaks for one that is bound to no pod.
-            changed.removed.push(self.entries.remove(at).token);
+            changed.note(&self.entries.remove(at));
         }
+        changed.urgent = true;
         changed
     }
 }
@@ -390,40 +466,70 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_read_back() {
-        for one in [
+    fn what_is_kept_is_read_back() {
+        let mut ledger = Ledger::new("gw-1");
+        let all = [
             entry(1, 7),
             bound(2, 7, pod(1, "gw-1")),
-            bound(3, 7, pod(1, "")),
+            bound(3, 7, pod(1, "gw-1")),
+            bound(4, 7, pod(1, "")),
+            bound(5, 7, pod(2, "gw-1")),
+            bound(6, 8, pod(1, "gw-1")),
             Entry {
-                who: Who::Token(digest_of(4)),
+                who: Who::Token(digest_of(7)),
                 expires: None,
-                ..entry(4, 0)
+                ..entry(7, 0)
             },
-        ] {
-            let (key, bytes) = (key(&one.token), one.to_bytes());
-            assert_eq!(Entry::from_bytes(&key, &bytes), Some(one));
-            for cut in 0..bytes.len() {
-                // A cut number is a number, a cut name a name: the store tells whether all of it is there.
-                let _ = Entry::from_bytes(&key, &bytes[..cut]);
-            }
-            assert_eq!(
-                Entry::from_bytes(&key, &[&bytes[..], b"\n\n\n\n\n"].concat()),
-                None
-            );
-            assert_eq!(Entry::from_bytes("x", &bytes), None);
+        ];
+        for one in &all {
+            ledger.put(one.clone());
         }
+        ledger.refuse(all[4].clone(), 0);
+        let items = ledger.items();
+        // Of one pod the tokens are together, whatever is told of its node.
+        assert_eq!(items.len(), 5);
+        let mut again = Ledger::new("gw-1");
+        for item in &items {
+            assert_eq!(ledger.item(&item.name).as_ref(), Some(item));
+            let value = &item.value;
+            let entries = read_item(value);
+            assert_eq!(item.refused, entries.iter().any(|e| e.refused));
+            for entry in entries {
+                again.put(entry);
+            }
+            for end in 0..value.len() {
+                // A cut number is a number, a cut name a name: the store tells whether all of it is there.
+                let _ = read_item(&value[..end]);
+            }
+        }
+        let same = |ledger: &Ledger| {
+            let entries = ledger.entries().iter().cloned();
+            entries.map(|e| Entry { used: 0, ..e }).collect::<Vec<_>>()
+        };
+        assert_eq!(same(&again), same(&ledger));
+        assert_eq!(ledger.item("x"), None);
+        assert_eq!(
+            (read_item(b""), read_item(b"\xff"), read_item(b"accepted")),
+            Default::default()
+        );
         let mut odd = bound(1, 7, pod(1, "gw-1"));
-        odd.pod.as_mut().unwrap().name = "a\nb".into();
-        let read = Entry::from_bytes(&key(&odd.token), &odd.to_bytes()).unwrap();
-        assert_eq!(read.pod.unwrap().name, "a b");
+        odd.pod.as_mut().unwrap().name = "a\nb\u{1e}c".into();
+        let mut text = String::new();
+        odd.write(&mut text);
+        assert_eq!(
+            read_item(text.as_bytes())[0].pod.as_ref().unwrap().name,
+            "a b c"
+        );
     }
 
     #[test]
     fn strangers_never_push_out_the_nodes_own() {
         let mut ledger = Ledger::new("gw-1");
         for n in 0..100 {
-            assert!(ledger.put(bound(n, n as u8, pod(n, "gw-1"))).put.is_some());
+            assert_ne!(
+                ledger.put(bound(n, n as u8, pod(n, "gw-1"))),
+                Changed::default()
+            );
         }
         for n in 0..10_000 {
             // Of many accounts, without a pod, and of pods of other nodes.
@@ -435,9 +541,11 @@ mod tests {
         // Nor do they stay when the node's own need the room.
         for n in 0..limits::LEDGER_TOKENS_MAX as u32 {
             let one = bound(50_000 + n, (n % 251) as u8, pod(50_000 + n, "gw-1"));
-            assert!(ledger.put(one).put.is_some());
+            let token = one.token;
+            ledger.put(one);
+            assert!(ledger.has_accepted(&token));
         }
-        assert!(ledger.put(entry(1, 1)).put.is_none());
+        assert_eq!(ledger.put(entry(1, 1)), Changed::default());
         let own = ledger.entries().iter().all(|e| ledger.rank(e) == Rank::Own);
         assert!(own && ledger.entries().len() == limits::LEDGER_TOKENS_MAX);
     }
@@ -462,14 +570,13 @@ mod tests {
         let mut ledger = Ledger::new("gw-1");
         let max = limits::LEDGER_POD_TOKENS_MAX as u32;
         for n in 0..max {
-            assert!(ledger.put(bound(n, 1, pod(1, "gw-1"))).removed.is_empty());
+            ledger.put(bound(n, 1, pod(1, "gw-1")));
         }
         assert_eq!(ledger.put(bound(0, 1, pod(1, "gw-1"))), Changed::default());
         let changed = ledger.put(bound(max, 1, pod(1, "gw-1")));
-        assert_eq!(
-            (changed.put.is_some(), changed.removed),
-            (true, vec![digest_of(0)])
-        );
+        assert_eq!((changed.items.len(), changed.urgent), (1, false));
+        assert!(!ledger.has_accepted(&digest_of(0)) && ledger.has_accepted(&digest_of(max)));
+        assert_eq!(ledger.entries().len(), max as usize);
     }
 
     #[test]
@@ -484,29 +591,23 @@ mod tests {
         let who = Who::Account([1; 32]);
         let left = |ledger: &Ledger| ledger.of(&who, 999).map(|e| e.issued).collect::<Vec<_>>();
         let changed = ledger.refuse(one(2), 999);
-        assert_eq!(changed.removed, [digest_of(1)]);
-        assert!(
-            changed
-                .put
-                .is_some_and(|put| put.refused && put.issued == 2)
-        );
+        assert_eq!((changed.items, changed.urgent), (vec![one(2).item()], true));
         assert_eq!(left(&ledger), [3, 9, 10]);
+        assert!(!ledger.has_accepted(&digest_of(2)));
         let pod = pod(1, "gw-1").unwrap();
         assert!(ledger.is_refused(&who, &pod, 1) && ledger.is_refused(&who, &pod, 2));
         assert!(!ledger.is_refused(&who, &pod, 3), "issued since");
         assert!(!ledger.is_refused(&Who::Account([2; 32]), &pod, 1));
         // The API server may change its mind.
-        assert!(ledger.put(one(2)).put.is_some_and(|put| !put.refused));
+        assert_eq!(ledger.put(one(2)).items, [one(2).item()]);
         assert_eq!(left(&ledger), [2, 3, 9, 10]);
         // One that has run out says nothing about the others, nor does one that no signature speaks for stay.
-        let changed = ledger.refuse(one(3), 1000);
-        assert_eq!((changed.put, changed.removed), (None, vec![digest_of(3)]));
-        let changed = ledger.refuse(entry(10, 1), 0);
-        assert_eq!((changed.put, changed.removed), (None, vec![digest_of(10)]));
-        assert_eq!(left(&ledger), [2, 9]);
+        ledger.refuse(one(3), 1000);
+        assert_eq!(left(&ledger), [2, 9, 10]);
+        ledger.refuse(entry(10, 1), 0);
+        assert_eq!((left(&ledger), ledger.entries().len()), (vec![2, 9], 2));
         // One that was never accepted is remembered as refused.
-        let changed = ledger.refuse(bound(20, 1, Some(pod.clone())), 0);
-        assert_eq!(changed.removed, [digest_of(2)]);
+        ledger.refuse(bound(20, 1, Some(pod.clone())), 0);
         assert!(ledger.is_refused(&who, &pod, 20) && left(&ledger) == [9]);
     }
 }

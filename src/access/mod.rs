@@ -113,6 +113,13 @@ pub struct Caller {
     pub token: Option<TokenDigest>,
 }
 
+impl Caller {
+    /// Nothing says who it is that the API server would look at.
+    pub fn is_nobody(&self) -> bool {
+        self.token.is_none() && !matches!(self.who, Who::Subject(_))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
     /// A good certificate that no entry of `identities` lists.

@@ -2,13 +2,14 @@
 
 use super::Shared;
 use crate::access::claims::{self, Claims};
-use crate::access::ledger::{self, Changed, Entry, Pod, TokenDigest};
+use crate::access::ledger::{self, Changed, Entry, Item, Pod, TokenDigest};
 use crate::access::verdict::Verdict;
-use crate::access::{Caller, Way, Who, bearer};
+use crate::access::{Caller, Who, bearer};
 use crate::cache::own::Own;
 use crate::cache::pods::{self, Here};
 use crate::limits;
 use crate::store::Change;
+use crate::sys::clock::Sanity;
 use http::HeaderValue;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -78,7 +79,7 @@ impl Shared {
         match (verdict, token) {
             (Verdict::Accepted, Some((token, value))) => self.accepted(token, value),
             (Verdict::Refused, Some((token, value))) => self.refused(token, value),
-            (Verdict::Accepted, None) if matches!(caller.way, Way::Pair(_)) => {
+            (Verdict::Accepted, None) if matches!(caller.who, Who::Subject(_)) => {
                 self.known.borrow_mut().accept(caller.who);
             }
             (Verdict::Refused, None) => {
@@ -107,8 +108,10 @@ impl Shared {
         }
         if entry.is_of_account() {
             self.learn_audience(authorization);
-            // It was issued before it was accepted.
-            self.clock.raise_floor(entry.issued);
+            // It was issued before it was accepted: a clock that was never set is at least so late.
+            if self.clock.sanity() == Sanity::Unset {
+                self.clock.raise_floor(entry.issued);
+            }
         }
         entry.refused = false;
         let changed = self.ledger.borrow_mut().put(entry);
@@ -157,26 +160,29 @@ impl Shared {
 
     /// Keeps what has changed of the ledger; what was refused is written at once, or a cut would bring it back.
     fn keep_ledger(&self, changed: &Changed) {
-        if *changed == Changed::default() {
+        if changed.items.is_empty() {
             return;
         }
-        let removed: Vec<String> = changed.removed.iter().map(ledger::key).collect();
-        let mut changes: Vec<Change<'_>> = removed.iter().map(|key| Change::Delete(key)).collect();
-        let put = changed.put.as_ref();
-        let put = put.map(|put| (ledger::key(&put.token), put.to_bytes(), put.refused));
-        if let Some((key, value, refused)) = &put {
-            let tag = u32::from(*refused);
-            changes.push(Change::Put { key, value, tag });
+        let ledger = self.ledger.borrow();
+        let items: Vec<Option<Item>> = changed.items.iter().map(|name| ledger.item(name)).collect();
+        let mut changes = Vec::new();
+        for (key, item) in changed.items.iter().zip(&items) {
+            changes.push(match item {
+                None => Change::Delete(key),
+                Some(Item { value, refused, .. }) => {
+                    let tag = u32::from(*refused);
+                    Change::Put { key, value, tag }
+                }
+            });
         }
         let mut cache = self.cache.borrow_mut();
         if !cache.change_own(Own::Tokens, &changes) {
-            let ledger = self.ledger.borrow();
-            let all = ledger.entries().iter();
-            let mut all = all.map(|entry| (ledger::key(&entry.token), entry.to_bytes()));
+            let all = ledger.items().into_iter();
+            let mut all = all.map(|item| (item.name, item.value));
             // What is not taken now is offered again with the next change.
             let _ = cache.replace_own(Own::Tokens, &mut all);
         }
-        if changed.put.as_ref().is_none_or(|put| put.refused) {
+        if changed.urgent {
             drop(cache.flush());
         }
     }
@@ -192,7 +198,7 @@ impl Shared {
         let read = self.cache.borrow_mut().read_own(Own::Tokens);
         let items = read.await.unwrap_or_default();
         let mut entries: Vec<Entry> = (items.iter())
-            .filter_map(|item| Entry::from_bytes(&item.key, &item.value))
+            .flat_map(|item| ledger::read_item(&item.value))
             .collect();
         // As if they were accepted again, one after the other.
         entries.sort_by_key(|entry| entry.accepted);

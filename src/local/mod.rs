@@ -5,7 +5,7 @@ pub mod grants;
 pub mod reviews;
 pub mod token_request;
 
-use crate::access::{Caller, Way};
+use crate::access::{Caller, Who};
 use crate::request::{Asked, Verb};
 
 /// A POST whose answer may be given again.
@@ -21,7 +21,7 @@ pub enum Posted {
 pub fn posted(asked: &Asked, caller: &Caller) -> Option<Posted> {
     let resource = asked.resource()?;
     let is_posted = asked.verb == Verb::Create && asked.keepable && !asked.upgrade;
-    if !is_posted || !matches!(caller.way, Way::Pair(_)) {
+    if !is_posted || !matches!(caller.who, Who::Subject(_)) {
         return None;
     }
     let names = (
@@ -40,53 +40,44 @@ pub fn posted(asked: &Asked, caller: &Caller) -> Option<Posted> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::Who;
+    use crate::access::Way;
     use crate::request::classify;
 
     #[test]
     fn what_may_be_given_again() {
         use Posted::*;
         const TOKEN: &str = "/api/v1/namespaces/a/serviceaccounts/b/token";
+        const NODE: Who = Who::Subject([1; 32]);
         const ACCESS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-        for (method, uri, way, want) in [
-            ("POST", TOKEN, Way::Pair(0), Some(TokenRequest)),
-            ("POST", ACCESS, Way::Pair(0), Some(Review)),
+        for (method, uri, who, want) in [
+            ("POST", TOKEN, NODE, Some(TokenRequest)),
+            ("POST", ACCESS, NODE, Some(Review)),
             (
                 "POST",
                 "/apis/authentication.k8s.io/v1/tokenreviews",
-                Way::Pair(3),
+                NODE,
                 Some(Review),
             ),
-            ("POST", TOKEN, Way::Bearer, None),
-            ("POST", ACCESS, Way::Anonymous, None),
-            ("GET", TOKEN, Way::Pair(0), None),
-            (
-                "POST",
-                "/api/v1/namespaces/a/serviceaccounts/b",
-                Way::Pair(0),
-                None,
-            ),
-            (
-                "POST",
-                "/api/v1/namespaces/a/pods/b/token",
-                Way::Pair(0),
-                None,
-            ),
+            ("POST", TOKEN, Who::Account([1; 32]), None),
+            ("POST", ACCESS, Who::Anonymous, None),
+            ("GET", TOKEN, NODE, None),
+            ("POST", "/api/v1/namespaces/a/serviceaccounts/b", NODE, None),
+            ("POST", "/api/v1/namespaces/a/pods/b/token", NODE, None),
             (
                 "POST",
                 "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
-                Way::Pair(0),
+                NODE,
                 None,
             ),
         ] {
             let head = http::Request::builder().method(method).uri(uri).body(());
             let asked = classify(&head.unwrap().into_parts().0).unwrap();
             let caller = Caller {
-                who: Who::Subject([1; 32]),
-                way,
+                who,
+                way: Way::Bearer,
                 token: None,
             };
-            assert_eq!(posted(&asked, &caller), want, "{method} {uri} {way:?}");
+            assert_eq!(posted(&asked, &caller), want, "{method} {uri} {who}");
         }
     }
 }

@@ -65,8 +65,8 @@ impl Exchange<'_> {
             }
             sent => match (self.again(&question).await, sent) {
                 (Some(again), _) => again,
-                (None, Ok(response)) => (From::Cloud, self.pass(caller, None, response)),
-                (None, Err(error)) => self.not_answered(caller, error).await,
+                (None, Ok(response)) => (From::Cloud, self.pass(caller, None, None, response)),
+                (None, Err(error)) => self.not_answered(caller, error, None).await,
             },
         }
     }
@@ -138,9 +138,9 @@ impl Exchange<'_> {
             // The account or the pod is gone. Of a 403 or an error that is not known (kubernetes-api.md 4.3).
             (StatusCode::NOT_FOUND | StatusCode::CONFLICT, Question::Token(wish), Some(_)) => {
                 self.shared.take_back(&wish.key);
-                self.pass(caller, None, response)
+                self.pass(caller, None, None, response)
             }
-            _ => self.pass(caller, None, response),
+            _ => self.pass(caller, None, None, response),
         }
     }
 
