@@ -62,6 +62,10 @@ impl Issuer {
         is_new
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether there is a key to verify with.
     pub fn is_known(&self) -> bool {
         !self.name.is_empty() && !self.keys.is_empty()

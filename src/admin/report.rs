@@ -3,7 +3,7 @@
 use super::metrics::{From, Sample, answers};
 use super::status::{
     Certificate, Collection, CollectionState, Connections, Flash, Link, Reach, Requests, Server,
-    Status, Store,
+    Status, Store, Tokens,
 };
 use crate::cache::key::Scope;
 use crate::cache::{Cache, Shown};
@@ -45,6 +45,10 @@ pub fn status(shared: &Shared) -> Status {
             cloud: answers(From::Cloud),
             cache: answers(From::Cache),
             hub: answers(From::Hub),
+        },
+        tokens: Tokens {
+            remembered: shared.tokens() as u64,
+            issuer: shared.issuer(),
         },
         certificates: certificates(shared),
         warnings: shared.warnings(),

@@ -27,6 +27,8 @@ pub struct Status {
     pub connections: Connections,
     /// Answered since the start.
     pub requests: Requests,
+    /// By which callers are known.
+    pub tokens: Tokens,
     /// All that the hub uses.
     pub certificates: Vec<Certificate>,
     /// What somebody should do something about, a sentence each.
@@ -75,6 +77,16 @@ pub struct Server {
     pub connections: u32,
     /// Requests and watches under way on them.
     pub streams: u32,
+}
+
+/// What is known of callers' tokens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tokens {
+    /// Of which it is remembered what the API server said.
+    pub remembered: u64,
+    /// Whose keys are known, so that new tokens can be told from others without the API server.
+    pub issuer: Option<String>,
 }
 
 /// Where answers are kept.

@@ -107,6 +107,15 @@ fn show(s: &Status, now: u64) -> String {
         "clients   {} of {} connections",
         s.connections.open, s.connections.max
     ));
+    line(format!(
+        "tokens    {} remembered; {}",
+        s.tokens.remembered,
+        match &s.tokens.issuer {
+            Some(issuer) => format!("new ones of pods here count by the keys of {issuer}"),
+            None => "new ones count for nothing without a server, for no issuer's keys are known"
+                .to_owned(),
+        }
+    ));
     for cert in &s.certificates {
         let until = match cert.days_left {
             days if days > FOR_EVER_DAYS => "without end".to_owned(),

@@ -63,6 +63,12 @@ impl Shared {
         }
     }
 
+    /// The issuer whose keys are known.
+    pub fn issuer(&self) -> Option<String> {
+        let issuer = self.issuer.borrow();
+        issuer.is_known().then(|| issuer.name().to_owned())
+    }
+
     /// How many tokens are remembered.
     pub fn tokens(&self) -> usize {
         self.ledger.borrow().entries().len()

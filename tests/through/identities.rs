@@ -9,9 +9,9 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::door::{Door, SOON};
-use crate::offline::{get, kept, unknown};
+use crate::offline::{get, kept, list_version, unknown};
 use crate::support::cluster::Cluster;
-use crate::support::http::{Call, Client, JSON, PROTOBUF, Reply, Watch, Whole};
+use crate::support::http::{Call, Client, JSON, PROTOBUF, PROTOBUF_WATCH, Reply, Watch, Whole};
 use crate::support::hub::{SEES, Setup};
 use crate::support::signer::{Signer, Token};
 use crate::support::{protobuf, until};
@@ -104,22 +104,21 @@ fn maps(door: &Door, token: &str) -> Whole {
 fn knows_keys(door: &Door, token: &str) {
     until("the hub knows the keys", SEES, || {
         maps(door, token).expect(200);
-        door.hub
-            .log()
-            .contains("issuer's keys are known")
-            .then_some(())
+        has_keys(door).then_some(())
     });
 }
 
-/// The kubelet's list of pods, and a watch that keeps it current.
+fn has_keys(door: &Door) -> bool {
+    door.hub.status()["tokens"]["issuer"].is_string()
+}
+
+/// The kubelet's list of pods, and a watch that keeps it current. As protobuf, which kubelets ask for.
 fn follow_pods(door: &Door) -> Watch {
     let client = kubelet(door);
-    let list = client.get(PODS).expect(200).json();
-    let version = list["metadata"]["resourceVersion"]
-        .as_str()
-        .expect("a version");
+    let list = get(&client, PODS, PROTOBUF).expect(200);
+    let version = list_version(&list);
     let path = format!("{PODS}&watch=true&allowWatchBookmarks=true&resourceVersion={version}");
-    client.watch(&path, JSON)
+    client.watch(&path, PROTOBUF_WATCH)
 }
 
 /// Waits for the watch to tell that this pod is gone.
@@ -169,6 +168,60 @@ fn a_new_token_of_the_same_pod_gets_what_the_old_one_was_told() {
         kept(&maps(&door, token));
     }
     unknown(&maps(&door, &door.cluster.token("i-rotate", "tester")));
+}
+
+#[test]
+fn a_watch_that_began_with_a_new_token_goes_on_with_it() {
+    let door = door("i-watch", with_keys);
+    door.set("one", "1");
+    let uid = pod(&door, "till", "edge-1");
+    let first = bound(&door, "till", &uid);
+    let _pods = follow_pods(&door);
+    knows_keys(&door, &first);
+    let version = list_version(&maps(&door, &first).expect(200));
+    let second = bound(&door, "till", &uid);
+    door.cut();
+    let path = door.maps(&format!("?watch=true&resourceVersion={version}"));
+    let mut watch = door.hub.client().bearer(&second).watch(&path, JSON);
+    watch.silent(Duration::from_millis(200));
+    let changed = door.set("one", "2");
+    door.mend();
+    assert_eq!(watch.event(SOON).meta.resource_version, changed);
+}
+
+#[test]
+fn the_hub_asks_for_the_keys_itself_where_it_may() {
+    let cluster = Cluster::shared();
+    let args = [
+        "create",
+        "clusterrolebinding",
+        "edge-hub-keys",
+        "--clusterrole=system:service-account-issuer-discovery",
+        "--group=system:nodes",
+    ];
+    cluster.kubectl().run(&args).ok();
+    let (certificate, key) = cluster.pair("node");
+    let node = Client::new(cluster.address(), &cluster.ca()).certificate(&certificate, &key);
+    until("the node may ask for the keys", SOON, || {
+        (node.get("/openid/v1/jwks").status == 200).then_some(())
+    });
+    let door = door("i-own", |setup| {
+        setup
+            .set("client_cert", certificate.display().to_string())
+            .set("client_key", key.display().to_string())
+    });
+    until("the hub knows the keys", SEES, || {
+        has_keys(&door).then_some(())
+    });
+    let shown = door.hub.command(&["status"]).ok();
+    assert!(shown.contains("by the keys of https://"), "{shown}");
+    cluster
+        .kubectl()
+        .run(&["delete", "clusterrolebinding", "edge-hub-keys"])
+        .ok();
+    let other = self::door("i-own-not", |setup| setup);
+    maps(&other, &other.token).expect(200);
+    assert!(!has_keys(&other), "nobody has allowed it");
 }
 
 #[test]
