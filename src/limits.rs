@@ -84,7 +84,27 @@ pub const TYPE_NAME_BYTES_MAX: usize = 256;
 /// `continue` token, which holds one storage key (under 1 KiB). What is bigger is no list (a Table's rows end here).
 pub const LIST_HEAD_BYTES_MAX: usize = 16 * 1024;
 
+// ---- the hub's own lists
+
+/// Between two tries to list or watch, at first and at most, when the API server gave no answer.
+pub const OWN_RETRY_MIN: Duration = Duration::from_secs(1);
+/// See [`OWN_RETRY_MIN`].
+pub const OWN_RETRY_MAX: Duration = Duration::from_secs(60);
+/// The same, when it refused: somebody has to give the hub the right, or install what is asked for.
+pub const OWN_REFUSED_RETRY: Duration = Duration::from_secs(300);
+/// How long the head of an answer may take.
+pub const OWN_ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// Its own watches live this long to twice as long: client-go's live as long.
+pub const OWN_WATCH_SECS: u64 = 300;
+
 // ---- filter
+
+/// Services that ask for a topology; some 100 bytes each. Beyond it no topology is known.
+pub const TOPOLOGIES_MAX: usize = 8192;
+/// Nodes of one pool, some 60 bytes each: more than one site has.
+pub const POOL_NODES_MAX: usize = 4096;
+/// How long after its start a hub lets requests wait for what the filters go by: two answers of the API server.
+pub const FACTS_WAIT: Duration = Duration::from_secs(5);
 
 /// Largest object that a filter looks at: as long as the longest event of a watch that is passed on whole.
 pub const FILTERED_OBJECT_BYTES_MAX: usize = FRAME_BYTES_MAX;

@@ -21,6 +21,7 @@ pub mod service_topology;
 mod tests;
 
 pub use facts::Facts;
+use facts::Membership;
 pub use rules::{Rules, Set};
 
 use crate::object::edit::Node;
@@ -249,6 +250,20 @@ impl Judge {
     pub fn growth(&self) -> Growth {
         let grows = self.set.iter().map(Filter::growth);
         grows.max().unwrap_or(Growth::None)
+    }
+
+    /// Whether all is known that these filters go by. Without it they tell less than they could.
+    pub fn is_sure(&self) -> bool {
+        let facts = &self.facts;
+        let pool = match &facts.pool {
+            Membership::Unknown => false,
+            Membership::Alone => true,
+            Membership::In(_) => {
+                facts.pool_nodes.is_some() || !self.set.has(Filter::ServiceTopology)
+            }
+        };
+        let asks = [Filter::ServiceTopology, Filter::NodePortIsolation];
+        !self.is_blind() && (pool || !asks.iter().any(|filter| self.set.has(*filter)))
     }
 
     /// Whether nothing can be told yet: what these filters depend on has never been known.

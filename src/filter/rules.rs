@@ -60,6 +60,11 @@ impl Rules {
         self.agents[filter as usize].retain(|known| agent.is_some_and(|agent| known != agent));
     }
 
+    /// Whether this filter is for any program at all.
+    pub fn is_for_somebody(&self, filter: Filter) -> bool {
+        !self.agents[filter as usize].is_empty()
+    }
+
     /// The filters for what this program is told of this kind. Its name and its first word both count.
     pub fn of(&self, agent: &str, kind: Kind) -> Set {
         let first = agent.split(' ').next().unwrap_or(agent);

@@ -199,6 +199,11 @@ impl Exchange<'_> {
         if let Some(refused) = self.introduce(caller, &head).await {
             return refused;
         }
+        let judge = self.shared.filters.judge(self.asked).await;
+        if judge.as_ref().is_some_and(Judge::is_blind) {
+            filtered::note(&Fault::Cannot(Cannot::Decide));
+            return (From::Hub, reply::refuse(Refusal::NotDecided, ""));
+        }
         let body = RequestBody::incoming(body);
         let begun = self.shared.cache.borrow().begun();
         let send = self.shared.upstream.send(self.way(caller), &head, body);
@@ -209,7 +214,7 @@ impl Exchange<'_> {
         match sent {
             Ok(Ok(response)) => {
                 let begun = Some(begun).filter(|_| head.method == Method::GET);
-                match self.shared.filters.judge(self.asked) {
+                match judge {
                     Some(judge) if response.status() == StatusCode::OK => {
                         Box::pin(self.pass_filtered(caller, begun, response, judge)).await
                     }

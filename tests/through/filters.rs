@@ -172,3 +172,239 @@ fn what_a_filter_cannot_read_is_not_passed() {
         .call(Call::get("/api/v1/services").accept(JSON))
         .expect(200);
 }
+
+/// A Service with these annotations and ports of this type, and a slice of it with an endpoint on each of these nodes.
+fn service(
+    namespace: &str,
+    name: &str,
+    kind: &str,
+    annotations: &Value,
+    nodes: &[&str],
+) -> Vec<Value> {
+    let endpoint = |(at, node): (usize, &&str)| json!({ "addresses": [format!("10.9.0.{at}")], "nodeName": node, "zone": format!("zone-{node}"), "conditions": { "ready": true } });
+    let endpoints: Vec<Value> = nodes.iter().enumerate().map(endpoint).collect();
+    let mut slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {
+            "name": format!("{name}-x"), "namespace": namespace,
+            "labels": { "kubernetes.io/service-name": name, "endpointslice.kubernetes.io/managed-by": "test" },
+        },
+        "addressType": "IPv4", "ports": [{ "name": "p", "port": 80 }],
+    });
+    slice["endpoints"] = endpoints.into();
+    vec![
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": name, "namespace": namespace, "annotations": annotations },
+            "spec": { "type": kind, "ports": [{ "name": "p", "port": 80 }] },
+        }),
+        slice,
+    ]
+}
+
+/// Makes or changes objects as the administrator.
+fn apply(cluster: &Cluster, objects: impl IntoIterator<Item = Value>) {
+    let objects: Vec<Value> = objects.into_iter().collect();
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
+    let said = cluster
+        .kubectl()
+        .run_with(&list.to_string(), &["apply", "-f", "-"]);
+    said.ok();
+}
+
+/// The nodes of the endpoints that a client is told of each slice of a namespace, in both encodings.
+fn nodes_of(client: &Client, namespace: &str) -> Vec<(String, Vec<String>)> {
+    let path = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices");
+    let list = client.get(&path).expect(200).json();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let nodes = |slice: &Value| {
+        let endpoints = slice["endpoints"].as_array().map_or(&[][..], Vec::as_slice);
+        let nodes = endpoints.iter().map(|e| text(&e["nodeName"])).collect();
+        (text(&slice["metadata"]["name"]), nodes)
+    };
+    let items = list["items"].as_array().expect("a list");
+    let told: Vec<(String, Vec<String>)> = items.iter().map(nodes).collect();
+    let body = client
+        .call(Call::get(&path).accept(PROTOBUF))
+        .expect(200)
+        .body;
+    let (_, list) = protobuf::envelope(&body);
+    let utf8 = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let again = protobuf::fields(list, 2).map(|slice| {
+        let endpoints = protobuf::fields(slice, 2);
+        let nodes = endpoints.filter_map(|e| protobuf::field(e, 6)).map(utf8);
+        (protobuf::meta(slice).name, nodes.collect())
+    });
+    assert_eq!(again.collect::<Vec<_>>(), told);
+    told
+}
+
+fn shown(told: &[(String, Vec<String>)]) -> String {
+    let one = |(name, nodes): &(String, Vec<String>)| format!("{name}={}", nodes.join(","));
+    told.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn endpoints_stay_near_and_node_ports_in_their_pool() {
+    let cluster = Cluster::shared();
+    let (namespace, node) = ("t-topology", "edge-topology");
+    cluster.user("topology", &format!("system:node:{node}"), "system:nodes");
+    let labels = |pool: &str, zone: &str| json!({ "apps.openyurt.io/nodepool": pool, "topology.kubernetes.io/zone": zone });
+    let object = |name: &str, labels: Value| json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": labels } });
+    apply(
+        cluster,
+        [
+            object(node, labels("t-pool", "zone-far-away")),
+            object("topology-peer", labels("t-pool", "zone-topology-peer")),
+        ],
+    );
+    let user = format!("system:node:{node}");
+    let mut door = Door::with(cluster, namespace, |setup| {
+        let setup = setup.identity(cluster, &user, "topology");
+        setup.set("node_name", node)
+    });
+    let nodes = [node, "topology-peer", "far-away"];
+    let own = |topology: &str| json!({ "edge-hub/topology": topology });
+    let yurt = |topology: &str| json!({ "openyurt.io/topologyKeys": topology });
+    let ports = |pools: &str| json!({ "nodeport.openyurt.io/listen": pools });
+    let all = [
+        service(namespace, "a-node", "ClusterIP", &own("node"), &nodes),
+        service(namespace, "b-zone", "ClusterIP", &own("zone"), &nodes),
+        service(
+            namespace,
+            "c-pool",
+            "ClusterIP",
+            &yurt("openyurt.io/nodepool"),
+            &nodes,
+        ),
+        service(namespace, "d-plain", "NodePort", &ports("t-pool"), &nodes),
+        service(namespace, "e-other", "NodePort", &ports("*,-t-pool"), &[]),
+    ];
+    apply(cluster, all.concat());
+
+    let proxy = door.client().agent("kube-proxy/v1.36.4");
+    let tell = |members: &str| {
+        format!(
+            "a-node-x={node} b-zone-x={node},far-away c-pool-x={members} d-plain-x={} e-other-x=",
+            nodes.join(",")
+        )
+    };
+    // The hub hears of the Services by a watch of its own.
+    until("endpoints are near", SOON, || {
+        (shown(&nodes_of(&proxy, namespace)) == tell(node)).then_some(())
+    });
+    let warned = door.hub.status()["warnings"].to_string();
+    assert!(
+        warned.contains("which nodes are in the pool t-pool is not known"),
+        "{warned}"
+    );
+    let services = |client: &Client| {
+        let list = client
+            .get(&format!("/api/v1/namespaces/{namespace}/services"))
+            .json();
+        let items = list["items"].as_array().expect("a list").clone();
+        let names = items.iter().map(|item| {
+            item["metadata"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        });
+        names.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(services(&proxy), "a-node b-zone c-pool d-plain");
+    // Nobody else is told so.
+    assert_eq!(
+        services(&door.client()),
+        "a-node b-zone c-pool d-plain e-other"
+    );
+    let everything = shown(&nodes_of(&door.client(), namespace));
+    assert_eq!(
+        everything.matches("topology-peer").count(),
+        4,
+        "{everything}"
+    );
+
+    // With the right to see the nodes of its pool it knows them, at the latest after a restart.
+    let kubectl = cluster.kubectl();
+    kubectl
+        .run(&[
+            "create",
+            "clusterrole",
+            "t-see-nodes",
+            "--verb=list,watch",
+            "--resource=nodes",
+        ])
+        .ok();
+    let grant = format!("--user={user}");
+    kubectl
+        .run(&[
+            "create",
+            "clusterrolebinding",
+            "t-see-nodes",
+            "--clusterrole=t-see-nodes",
+            &grant,
+        ])
+        .ok();
+    assert_eq!(door.hub.terminate(SOON), Some(0));
+    door.hub.run();
+    door.hub.sees_online();
+    until("the pool is known", SOON, || {
+        (shown(&nodes_of(&proxy, namespace)) == tell(&format!("{node},topology-peer")))
+            .then_some(())
+    });
+    assert!(!door.hub.status()["warnings"].to_string().contains("t-pool"));
+
+    // What a Service asks for changes.
+    let annotate = format!("edge-hub/topology={}", "pool");
+    kubectl
+        .run(&[
+            "-n",
+            namespace,
+            "annotate",
+            "--overwrite",
+            "service",
+            "a-node",
+            &annotate,
+        ])
+        .ok();
+    until("the change is known", SOON, || {
+        shown(&nodes_of(&proxy, namespace))
+            .starts_with(&format!("a-node-x={node},topology-peer "))
+            .then_some(())
+    });
+
+    // Cut off, it tells what it told; after a restart, too.
+    let told = nodes_of(&proxy, namespace);
+    door.cut();
+    assert_eq!(nodes_of(&proxy, namespace), told);
+    assert_eq!(door.hub.terminate(SOON), Some(0));
+    door.hub.run();
+    door.hub.sees_offline();
+    assert_eq!(nodes_of(&proxy, namespace), told);
+}
+
+#[test]
+fn what_was_never_known_is_a_503_and_no_endpoints() {
+    let cluster = Cluster::shared();
+    // An identity that may not list Services.
+    cluster.user("t-nobody", "t-nobody", "t-nobodies");
+    let (certificate, key) = cluster.pair("t-nobody");
+    let door = Door::with(cluster, "t-unknown", |setup| {
+        let setup = setup.set("client_cert", json!(certificate));
+        setup.set("client_key", json!(key))
+    });
+    let path = "/apis/discovery.k8s.io/v1/endpointslices";
+    let proxy = door.client().agent("kube-proxy/v1");
+    let refused = proxy.get(path).expect(503).json();
+    let message = refused["message"].as_str().unwrap_or_default();
+    assert!(message.contains("topology"), "{message}");
+    let warned = door.hub.status()["warnings"].to_string();
+    assert!(
+        warned.contains("does not let the hub list services"),
+        "{warned}"
+    );
+    door.client().get(path).expect(200);
+    // Without any identity the hub asks for nothing, and nothing is kept back.
+    let door = Door::new("t-unknown-2");
+    door.client().agent("kube-proxy/v1").get(path).expect(200);
+}
