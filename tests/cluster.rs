@@ -33,3 +33,5 @@ mod operator;
 mod places;
 #[path = "through/restarts.rs"]
 mod restarts;
+#[path = "through/splice.rs"]
+mod splice;

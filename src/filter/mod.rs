@@ -246,6 +246,25 @@ impl Judge {
         judge(self.set, &self.facts, self.kind, encoding, bare)
     }
 
+    /// Whether the other one says the same of every object.
+    pub fn says_the_same(&self, other: &Judge) -> bool {
+        let (a, b) = (&self.facts, &other.facts);
+        let same = |filter| match filter {
+            Filter::DiscardCloudService | Filter::InClusterConfig => true,
+            Filter::MasterService | Filter::ForwardKubeSvcTraffic | Filter::ServiceEnvUpdater => {
+                a.hub == b.hub
+            }
+            Filter::HubCa => a.hub_ca == b.hub_ca,
+            Filter::NodePortIsolation => a.pool == b.pool,
+            Filter::ServiceTopology => {
+                (&a.node, &a.zone, &a.pool, &a.pool_nodes, &a.topologies)
+                    == (&b.node, &b.zone, &b.pool, &b.pool_nodes, &b.topologies)
+            }
+            Filter::PodIpOverlay => a.pod_ips == b.pod_ips,
+        };
+        self.set == other.set && self.set.iter().all(same)
+    }
+
     /// How much longer a list may become.
     pub fn growth(&self) -> Growth {
         let grows = self.set.iter().map(Filter::growth);

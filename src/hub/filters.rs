@@ -3,11 +3,15 @@
 use super::own::Seen;
 use crate::config::{Config, FilterRule};
 use crate::filter::facts::{HubPlace, Membership};
-use crate::filter::{Facts, Filter, Judge, Kind, Rules};
+use crate::filter::rules::InForce;
+use crate::filter::{Facts, Filter, Judge, Rules, Set};
 use crate::limits;
-use crate::request::{Asked, Verb};
+use crate::object::Encoding;
+use crate::request::Asked;
+use crate::watch::relay::Lens;
+use crate::watch::stage::Stage;
 use http::StatusCode;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -16,12 +20,11 @@ use tokio::time::{Instant, timeout_at};
 
 /// The filters in force.
 pub struct Filters {
-    rules: RefCell<Rules>,
-    facts: watch::Sender<Rc<Facts>>,
+    now: watch::Sender<InForce>,
+    /// When they changed last, if that is not long ago, and what was in force before they began to.
+    before: RefCell<Option<(Instant, InForce)>>,
     /// What the API server refused to tell the hub, until it tells it.
     refused: RefCell<BTreeMap<&'static str, StatusCode>>,
-    /// The hub has an identity to ask with.
-    asks: Cell<bool>,
     started: Instant,
 }
 
@@ -29,10 +32,9 @@ impl Filters {
     /// As the configuration says; `hub_ca` is the hub's own CA.
     pub fn new(config: &Config, hub_ca: &str) -> Filters {
         let filters = Filters {
-            rules: RefCell::default(),
-            facts: watch::Sender::new(Rc::default()),
+            now: watch::Sender::default(),
+            before: RefCell::default(),
             refused: RefCell::default(),
-            asks: Cell::new(false),
             started: Instant::now(),
         };
         filters.reconfigure(config, hub_ca);
@@ -41,7 +43,14 @@ impl Filters {
 
     /// Takes over a changed configuration.
     pub fn reconfigure(&self, config: &Config, hub_ca: &str) {
-        *self.rules.borrow_mut() = rules(&config.filters);
+        let rules = rules(&config.filters);
+        self.replace(|now| {
+            let is_other = rules != *now.rules;
+            if is_other {
+                now.rules = Rc::new(rules);
+            }
+            is_other
+        });
         self.change(|facts| {
             facts.node.clone_from(&config.node_name);
             facts.hub = place(&config.listen, &config.own_addresses);
@@ -50,27 +59,39 @@ impl Filters {
         });
     }
 
-    /// Whether the hub can ask the API server for what the filters go by.
+    /// Whether the hub can ask the API server for what the filters go by. Without an identity nothing is ever known.
     pub fn asks(&self, can: bool) {
-        self.asks.set(can);
-    }
-
-    /// What the filters go by now.
-    pub fn facts(&self) -> Rc<Facts> {
-        Rc::clone(&self.facts.borrow())
+        let off = Set::default().with(Filter::PodIpOverlay);
+        let off = match can {
+            true => off,
+            false => off.with(Filter::ServiceTopology),
+        };
+        self.replace(|now| std::mem::replace(&mut now.off, off) != off);
     }
 
     /// Changes what the filters go by.
     pub fn change(&self, change: impl FnOnce(&mut Facts)) {
-        self.facts.send_if_modified(|now| {
-            let mut facts = Facts::clone(now);
+        self.replace(|now| {
+            let mut facts = Facts::clone(&now.facts);
             change(&mut facts);
-            let is_other = facts != **now;
+            let is_other = facts != *now.facts;
             if is_other {
-                *now = Rc::new(facts);
+                now.facts = Rc::new(facts);
             }
             is_other
         });
+    }
+
+    fn replace(&self, change: impl FnOnce(&mut InForce) -> bool) {
+        let old = self.now.borrow().clone();
+        if !self.now.send_if_modified(change) {
+            return;
+        }
+        let mut before = self.before.borrow_mut();
+        let oldest = before
+            .take()
+            .filter(|(at, _)| at.elapsed() < limits::FILTERS_NEWS);
+        *before = Some((Instant::now(), oldest.map_or(old, |(_, oldest)| oldest)));
     }
 
     /// Takes note of whether the API server tells the hub of these.
@@ -87,11 +108,11 @@ impl Filters {
 
     /// What somebody should do something about.
     pub fn warnings(&self) -> Vec<String> {
-        let rules = self.rules.borrow();
-        if !rules.is_for_somebody(Filter::ServiceTopology) {
+        let now = self.now.borrow();
+        if !now.rules.is_for_somebody(Filter::ServiceTopology) {
             return Vec::new();
         }
-        let facts = self.facts.borrow();
+        let facts = &now.facts;
         let mut all = Vec::new();
         let refused = self.refused.borrow();
         let state = match &facts.topologies {
@@ -119,10 +140,10 @@ impl Filters {
     /// all is known that they go by.
     pub async fn judge(&self, asked: &Asked) -> Option<Judge> {
         let mut judge = self.judge_now(asked)?;
-        let mut facts = self.facts.subscribe();
-        while !judge.is_sure() && self.asks.get() {
-            let news = timeout_at(self.started + limits::FACTS_WAIT, facts.changed());
-            if !matches!(news.await, Ok(Ok(()))) {
+        let mut news = self.now.subscribe();
+        while !judge.is_sure() {
+            let more = timeout_at(self.started + limits::FACTS_WAIT, news.changed());
+            if !matches!(more.await, Ok(Ok(()))) {
                 break;
             }
             judge = self.judge_now(asked)?;
@@ -130,19 +151,41 @@ impl Filters {
         Some(judge)
     }
 
-    fn judge_now(&self, asked: &Asked) -> Option<Judge> {
-        let resource = asked.resource()?;
-        let kind = Kind::of(resource)?;
-        // What a status was patched to comes back as the whole pod.
-        let tells = asked.verb.is_read() || (asked.verb == Verb::Patch && kind == Kind::Pod);
-        let set = self.rules.borrow().of(&asked.agent, kind);
-        let mut set = set.without(Filter::PodIpOverlay);
-        let facts = self.facts();
-        if facts.topologies.is_none() && !self.asks.get() {
-            // Without an identity nothing is ever known; the start has said so.
-            set = set.without(Filter::ServiceTopology);
+    /// The same, at once.
+    pub fn judge_now(&self, asked: &Asked) -> Option<Judge> {
+        let judge = self.now.borrow().judge(asked)?;
+        (!judge.set.is_empty()).then_some(judge)
+    }
+
+    /// The same, with an empty set where nothing is judged, for a request that some filter could be about.
+    pub fn whoever_judges(&self, asked: &Asked) -> Option<Judge> {
+        self.now.borrow().judge(asked)
+    }
+
+    /// What a watch is seen through; `None`: no filter can be about it. A client that goes on from a version was told
+    /// what is before that by filters that may have changed since: then there is news for it at once.
+    pub fn lens(&self, asked: &Asked, encoding: Encoding) -> Option<Box<Lens>> {
+        let mut judge = self.whoever_judges(asked)?;
+        let mut news = self.now.subscribe();
+        let goes_on = asked
+            .options
+            .resource_version
+            .as_deref()
+            .is_some_and(|v| v != "0");
+        if let (Some((at, before)), true) = (&*self.before.borrow(), goes_on)
+            && at.elapsed() < limits::FILTERS_NEWS
+            && let Some(old) = before.judge(asked)
+            && !old.is_blind()
+            && !asked.options.send_initial_events
+            && !old.says_the_same(&judge)
+        {
+            judge = old;
+            news.mark_changed();
         }
-        (tells && !set.is_empty()).then_some(Judge { set, kind, facts })
+        Some(Box::new(Lens {
+            stage: Stage::new(encoding, judge),
+            news,
+        }))
     }
 }
 

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::door::Door;
+use crate::door::{Door, MOMENT, WATCH_LIST};
 use crate::support::cluster::Cluster;
-use crate::support::http::{Call, Client, JSON, PROTOBUF};
+use crate::support::http::{Call, Client, Event, JSON, PROTOBUF, PROTOBUF_WATCH, Watch};
 use crate::support::hub::Setup;
 use crate::support::{free_port, protobuf, until};
 
@@ -407,4 +407,280 @@ fn what_was_never_known_is_a_503_and_no_endpoints() {
     // Without any identity the hub asks for nothing, and nothing is kept back.
     let door = Door::new("t-unknown-2");
     door.client().agent("kube-proxy/v1").get(path).expect(200);
+}
+
+fn has(bytes: &[u8], part: &str) -> bool {
+    bytes
+        .windows(part.len())
+        .any(|window| window == part.as_bytes())
+}
+
+/// Whether an event tells of an endpoint on this node. What `kubectl apply` has noted of it elsewhere does not count.
+fn on(event: &Event, node: &str) -> bool {
+    has(&event.bytes, &format!("\"nodeName\":\"{node}\""))
+        || has(
+            &event.bytes,
+            &format!("2{}{node}", char::from(node.len() as u8)),
+        )
+}
+
+fn words(events: &[Event]) -> String {
+    let one = |e: &Event| match e.meta.initial_events_end {
+        true => "END".to_owned(),
+        false => format!("{} {}", e.kind, e.meta.name),
+    };
+    events.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn watches_are_told_otherwise_too() {
+    let (cluster, own) = (Cluster::shared(), own_address());
+    let (namespace, node) = ("t-filters-watch", "edge-filters-watch");
+    let user = format!("system:node:{node}");
+    cluster.user("filters-watch", &user, "system:nodes");
+    let labels = json!({ "edge-hub/pool": "w-pool" });
+    apply(
+        cluster,
+        [
+            json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node, "labels": labels } }),
+        ],
+    );
+    let door = Door::with(cluster, namespace, |setup| {
+        let setup = reachable(setup, &own).0.set("node_name", node);
+        setup.identity(cluster, &user, "filters-watch")
+    });
+    let kubelet = door.client().agent("kubelet/v1");
+    let proxy = door.client().agent("kube-proxy/v1");
+    let root = door.maps(&format!(
+        "?fieldSelector=metadata.name%3Dkube-root-ca.crt&{WATCH_LIST}"
+    ));
+    let hub_ca = std::fs::read_to_string(door.hub.ca()).expect("the hub's CA");
+    let services = format!("/api/v1/services?{WATCH_LIST}");
+    for accept in [JSON, PROTOBUF_WATCH] {
+        let told = kubelet.watch(&services, accept).initial(SOON);
+        let it = told
+            .iter()
+            .find(|e| (&*e.meta.namespace, &*e.meta.name) == ("default", "kubernetes"));
+        let it = it.expect("default/kubernetes");
+        assert!(has(&it.bytes, &own) && it.kind == "ADDED", "{accept}");
+        let told = kubelet.watch(&root, accept).initial(SOON);
+        assert_eq!(words(&told), "ADDED kube-root-ca.crt, END");
+        let ca = match accept {
+            JSON => hub_ca.replace('\n', "\\n"),
+            _ => hub_ca.clone(),
+        };
+        assert!(has(&told[0].bytes, &ca), "{accept}");
+    }
+
+    // What is for another pool is not there; what comes to be for it goes, and the other way round.
+    let ports = |pools: &str| json!({ "edge-hub/nodeport-pools": pools });
+    let make = |name: &str, pools: &str| {
+        apply(
+            cluster,
+            [service(namespace, name, "NodePort", &ports(pools), &[])[0].clone()],
+        );
+    };
+    make("here", "w-pool");
+    make("there", "elsewhere");
+    let path = format!("/api/v1/namespaces/{namespace}/services");
+    let mut watches: Vec<Watch> = [JSON, PROTOBUF_WATCH]
+        .map(|accept| proxy.watch(&format!("{path}?{WATCH_LIST}"), accept))
+        .into();
+    let next = |watches: &mut Vec<Watch>, want: &str| {
+        let versions = watches.iter_mut().map(|watch| {
+            let event = watch.event(SOON);
+            assert_eq!(words(std::slice::from_ref(&event)), want);
+            event.meta.resource_version
+        });
+        let versions: Vec<String> = versions.collect();
+        assert_eq!(versions[0], versions[1], "{want}");
+        versions[0].clone()
+    };
+    next(&mut watches, "ADDED here");
+    next(&mut watches, "END");
+    make("here", "elsewhere");
+    let left = next(&mut watches, "DELETED here");
+    let now = door.direct().get(&format!("{path}/here")).json();
+    assert_eq!(
+        now["metadata"]["resourceVersion"],
+        json!(left),
+        "at the event's own version"
+    );
+    make("there", "*");
+    next(&mut watches, "ADDED there");
+    make("there", "w-pool");
+    next(&mut watches, "MODIFIED there");
+    // What is hidden comes and goes unheard.
+    make("here", "nowhere");
+    cluster
+        .kubectl()
+        .run(&["-n", namespace, "delete", "service", "here"])
+        .ok();
+    watches.iter_mut().for_each(|watch| watch.silent(MOMENT));
+
+    // What is kept is what was told, and the same watch goes on when the link is back.
+    door.cut();
+    let list = proxy.get(&path).json();
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "{list}");
+    make("back", "w-pool");
+    make("there", "elsewhere");
+    make("hidden", "elsewhere");
+    door.mend();
+    next(&mut watches, "ADDED back");
+    next(&mut watches, "DELETED there");
+    watches.iter_mut().for_each(|watch| watch.silent(MOMENT));
+
+    // Another pool: the difference is told to who watches.
+    let label = [
+        "label",
+        "--overwrite",
+        "node",
+        node,
+        "edge-hub/pool=elsewhere",
+    ];
+    cluster.kubectl().run(&label).ok();
+    for watch in &mut watches {
+        let mut told = [watch.event(SOON), watch.event(SOON), watch.event(SOON)];
+        told.sort_by(|a, b| a.meta.name.cmp(&b.meta.name));
+        assert_eq!(words(&told), "DELETED back, ADDED hidden, ADDED there");
+        watch.silent(MOMENT);
+    }
+    let list = proxy.get(&path).json();
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(2), "{list}");
+    // And it is kept so.
+    door.cut();
+    let list = proxy.get(&path).json();
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(2), "{list}");
+}
+
+#[test]
+fn what_a_service_asks_for_reaches_open_watches() {
+    let cluster = Cluster::shared();
+    let (namespace, node) = ("t-news", "edge-news");
+    let user = format!("system:node:{node}");
+    cluster.user("news", &user, "system:nodes");
+    apply(
+        cluster,
+        [json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node } })],
+    );
+    let mut door = Door::with(cluster, namespace, |setup| {
+        setup
+            .set("node_name", node)
+            .identity(cluster, &user, "news")
+    });
+    let none = json!({});
+    apply(
+        cluster,
+        service(namespace, "a", "ClusterIP", &none, &[node, "far"]),
+    );
+    apply(
+        cluster,
+        service(namespace, "b", "ClusterIP", &none, &["far"]),
+    );
+    let proxy = door.client().agent("kube-proxy/v1");
+    let path = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices");
+    let version = proxy.get(&path).json()["metadata"]["resourceVersion"]
+        .as_str()
+        .expect("a version")
+        .to_owned();
+    let plain = format!("{path}?watch=true&resourceVersion={version}");
+    let mut old = proxy.watch(&plain, JSON);
+    let mut watches: Vec<Watch> = [JSON, PROTOBUF_WATCH]
+        .map(|accept| proxy.watch(&format!("{path}?{WATCH_LIST}"), accept))
+        .into();
+    for watch in &mut watches {
+        let told = watch.initial(SOON);
+        assert!(
+            told[..2].iter().all(|event| on(event, "far")),
+            "{}",
+            words(&told)
+        );
+    }
+    let annotate = |name: &str, value: &str| {
+        cluster
+            .kubectl()
+            .run(&[
+                "-n",
+                namespace,
+                "annotate",
+                "--overwrite",
+                "service",
+                name,
+                value,
+            ])
+            .ok();
+    };
+    annotate("a", "edge-hub/topology=node");
+    for watch in &mut watches {
+        let event = watch.event(SOON);
+        assert_eq!(words(std::slice::from_ref(&event)), "MODIFIED a-x");
+        assert!(on(&event, node) && !on(&event, "far"));
+        watch.silent(MOMENT);
+    }
+    // Who takes no bookmarks would be led back to an old version.
+    let event = old.event(SOON);
+    assert!(
+        event.kind == "ERROR" && has(&event.bytes, "410"),
+        "{event:?}"
+    );
+    // Who lists before and watches after the change is told, too.
+    let list = proxy.get(&path).json();
+    assert!(
+        !list["items"][0]["endpoints"].to_string().contains("far"),
+        "{list}"
+    );
+    let since = list["metadata"]["resourceVersion"]
+        .as_str()
+        .expect("a version")
+        .to_owned();
+    annotate("b", "openyurt.io/topologyKeys=kubernetes.io/hostname");
+    for watch in &mut watches {
+        let event = watch.event(SOON);
+        assert_eq!(words(std::slice::from_ref(&event)), "MODIFIED b-x");
+        assert!(!on(&event, "far"));
+    }
+    let mut late = proxy.watch(
+        &format!("{path}?watch=true&allowWatchBookmarks=true&resourceVersion={since}"),
+        JSON,
+    );
+    let mut told = [late.event(SOON), late.event(SOON)];
+    told.sort_by(|a, b| a.meta.name.cmp(&b.meta.name));
+    assert_eq!(words(&told), "MODIFIED a-x, MODIFIED b-x");
+    assert!(told.iter().all(|event| !on(event, "far")));
+    // The client is where it was: its bookmark says so.
+    let bookmark = late.poll(SOON).expect("a bookmark");
+    assert_eq!(
+        (&*bookmark.kind, &bookmark.meta.resource_version),
+        ("BOOKMARK", &since)
+    );
+
+    // A filter that is switched off.
+    door.hub.reload("filters", json!(["-servicetopology"]));
+    for watch in &mut watches {
+        let mut told = [watch.event(SOON), watch.event(SOON)];
+        told.sort_by(|a, b| a.meta.name.cmp(&b.meta.name));
+        assert_eq!(words(&told), "MODIFIED a-x, MODIFIED b-x");
+        assert!(told.iter().all(|event| on(event, "far")));
+    }
+    // A watch of what a filter cannot read.
+    door.hub.reload("filters", json!([]));
+    until("the filter is on again", SOON, || {
+        let list = proxy.get(&path).json();
+        (!list["items"][0]["endpoints"].to_string().contains("far")).then_some(())
+    });
+    let table = format!("{path}?watch=true&resourceVersion={since}");
+    let mut table = proxy.watch(&table, "application/json;as=Table;v=v1;g=meta.k8s.io");
+    annotate("a", "edge-hub/topology-");
+    apply(
+        cluster,
+        [json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": { "name": "c", "namespace": namespace }, "endpoints": [], "ports": [],
+        })],
+    );
+    let event = table.event(SOON);
+    assert!(
+        event.kind == "ERROR" && has(&event.bytes, "\"code\":500"),
+        "{event:?}"
+    );
 }
