@@ -425,7 +425,7 @@ impl Exchange<'_> {
         let follower = Follower::new(&self.shared.cache, self.asked, caller.who, encoding);
         let watch = self.watch(caller, ask, encoding);
         Body::script(Script::new(|pen| {
-            watch.run(pen, Begin::Up((body, follower)))
+            watch.run(pen, Begin::Up(Box::new((body, follower))))
         }))
     }
 

@@ -55,7 +55,7 @@ pub enum Begin {
 }
 
 /// An answer of the API server, and who follows it.
-pub type Stream = (ResponseBody, Option<Follower>);
+pub type Stream = Box<(ResponseBody, Option<Follower>)>;
 
 /// A watch under way.
 pub(super) struct Splice {
@@ -104,7 +104,8 @@ impl Watch {
             Begin::Up(stream) => Some(stream),
             begin => Box::pin(splice.begin(begin, stop.as_mut())).await,
         };
-        while let Some((mut body, follower)) = next {
+        while let Some(stream) = next {
+            let (mut body, follower) = *stream;
             let since = Instant::now();
             splice.relay.begin(follower);
             let ended = loop {
@@ -340,7 +341,7 @@ impl Splice {
             200 if self.goes_on_as_it_began(&head.headers) => {
                 let (cache, encoding) = (&self.shared.cache, self.relay.encoding);
                 let follower = Follower::new(cache, &asked, self.who, encoding);
-                Attempt::Up((body, follower))
+                Attempt::Up(Box::new((body, follower)))
             }
             410 if from.is_some() => Attempt::Expired,
             429 | 500..=599 => Attempt::Later(retry_after(&head.headers)),

@@ -79,22 +79,21 @@ fn no_event_is_lost_or_doubled_in_an_outage_of_any_kind() {
     };
     let mut watches = watches();
     let mut count = 0;
-    let cuts: [(&str, fn(&Door), bool); 4] = [
-        ("refused", |door| door.relay.refuse(), true),
-        ("silent", |door| door.relay.black_hole(), true),
-        ("reset", |door| door.relay.cut(), false),
-        ("in a frame", |door| door.relay.reset_after(700), false),
-    ];
-    for (kind, cut, down) in cuts {
-        let before = format!("before-{}", count);
-        door.churn(&before);
-        cut(&door);
-        if down {
+    for kind in ["refused", "silent", "reset", "in a frame"] {
+        let tag = kind.replace(' ', "-");
+        door.churn(&format!("before-{tag}"));
+        match kind {
+            "refused" => door.relay.refuse(),
+            "silent" => door.relay.black_hole(),
+            "reset" => door.relay.cut(),
+            _ => door.relay.reset_after(700),
+        }
+        if matches!(kind, "refused" | "silent") {
             door.hub.sees_offline();
         }
-        door.churn(&format!("within-{count}"));
+        door.churn(&format!("within-{tag}"));
         door.mend();
-        door.churn(&format!("after-{count}"));
+        door.churn(&format!("after-{tag}"));
         let want = directly(&door, &from, count + 18);
         for watch in &mut watches {
             assert_eq!(lines(watch, 18), want[count..], "{kind}");
