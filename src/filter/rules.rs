@@ -89,6 +89,11 @@ pub struct InForce {
 }
 
 impl InForce {
+    /// Whether what they go by has ever been known, as far as it can be.
+    pub fn is_known(&self) -> bool {
+        self.facts.topologies.is_some() || self.off.has(Filter::ServiceTopology)
+    }
+
     /// Who judges what this request is answered with; `None`: no filter is about such objects. With an empty set for
     /// whom none is meant.
     pub fn judge(&self, asked: &Asked) -> Option<Judge> {

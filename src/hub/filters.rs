@@ -88,9 +88,11 @@ impl Filters {
             return;
         }
         let mut before = self.before.borrow_mut();
-        let oldest = before
-            .take()
-            .filter(|(at, _)| at.elapsed() < limits::FILTERS_NEWS);
+        // What was in force before anything was known has told nobody anything.
+        let counts = |at: &Instant, oldest: &InForce| {
+            at.elapsed() < limits::FILTERS_NEWS && oldest.is_known()
+        };
+        let oldest = before.take().filter(|(at, oldest)| counts(at, oldest));
         *before = Some((Instant::now(), oldest.map_or(old, |(_, oldest)| oldest)));
     }
 

@@ -25,7 +25,7 @@ use crate::reply::filtered::{self, NotTold, Unfiltered};
 use crate::reply::refusal::Refusal;
 use crate::reply::script::Script;
 use crate::reply::{self, Body};
-use crate::request::{Asked, Resource, Verb, accept, classify};
+use crate::request::{Asked, Form, Resource, Verb, accept, classify};
 use crate::route::{self, Opening, Plan};
 use crate::upstream::{self, RequestBody, ResponseBody, SendError, headers};
 use crate::watch::ask::Ask;
@@ -232,6 +232,11 @@ impl Exchange<'_> {
         if judge.as_ref().is_some_and(Judge::is_blind) {
             filtered::note(&Fault::Cannot(Cannot::Decide));
             return (From::Hub, reply::refuse(Refusal::NotDecided, ""));
+        }
+        let odd = |ask: &Ask| ask.takes_tables() || self.asked.best().form != Form::Object;
+        if judge.is_some() && ask.as_ref().is_some_and(odd) {
+            // Of a list the answer itself shows what it is; of a watch that may never come.
+            return self.not_told(caller, NotTold::from(Malformed::Shape)).await;
         }
         let body = RequestBody::incoming(body);
         let begun = self.shared.cache.borrow().begun();

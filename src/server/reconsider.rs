@@ -3,7 +3,7 @@
 
 use super::catch_up::Failed;
 use super::splice::Splice;
-use crate::filter::{Judge, Set};
+use crate::filter::Judge;
 use crate::limits;
 use crate::object::TypeMeta;
 use crate::request::{accept, classify};
@@ -54,11 +54,10 @@ impl Splice {
         // What changes behind this is news again.
         lens.news.mark_unchanged();
         let old = lens.stage.judge().clone();
+        // Whoever no longer knows what he goes by is no better than who knew it last.
         let new = self.shared.filters.whoever_judges(&asked);
-        let new = new.filter(|new| !new.is_blind()).unwrap_or(Judge {
-            set: Set::default(),
-            ..old.clone()
-        });
+        let new = new.filter(|new| !new.is_blind());
+        let new = new.unwrap_or_else(|| old.clone());
         Some((old, new))
     }
 
