@@ -105,7 +105,7 @@ pub fn run(path: PathBuf, config: Config) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Name resolution alone runs there.
+        // Name resolution runs there, and once in months a pair is written.
         .max_blocking_threads(limits::RESOLVER_THREADS)
         .thread_keep_alive(Duration::from_secs(1))
         .build()

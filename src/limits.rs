@@ -448,7 +448,7 @@ pub const CONTROL_RETRY_EVERY: Duration = Duration::from_secs(60);
 pub const FLUSH_WAIT: Duration = Duration::from_secs(5);
 /// Descriptors beside two for each client (its socket and perhaps an upgraded one): listeners, servers, files.
 pub const DESCRIPTORS_SPARE: u32 = 256;
-/// Threads that resolve names, alive for a second after.
+/// Threads that resolve names and write the pairs that the cluster has issued, alive for a second after.
 pub const RESOLVER_THREADS: usize = 2;
 /// How often the hub looks whether it has been told the cluster IP of `default/kubernetes`.
 pub const LOOK_EVERY: Duration = Duration::from_secs(5);
