@@ -7,6 +7,7 @@ pub mod guard;
 pub mod guarded;
 pub mod handle;
 mod posted;
+mod reconsider;
 pub mod runtime;
 pub mod splice;
 pub mod tunnel;
