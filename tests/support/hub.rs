@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -18,8 +19,15 @@ const START: Duration = Duration::from_secs(10);
 /// How long the hub may take to see what the tests do to its link; a black hole takes the longest.
 pub const SEES: Duration = Duration::from_secs(15);
 
-/// The hub's program.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_edge-hub");
+/// The hub's program: the one just built, or that of `EDGE_HUB_TEST_PROGRAM`, such as one for another machine with an
+/// emulator before it.
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let other = std::env::var_os("EDGE_HUB_TEST_PROGRAM");
+        other.map_or_else(|| env!("CARGO_BIN_EXE_edge-hub").into(), PathBuf::from)
+    })
+}
 
 /// How a hub is to be started.
 pub struct Setup {
@@ -151,8 +159,8 @@ impl Hub {
             .append(true)
             .open(self.log_file())
             .expect("the log");
-        let mut words = self.within.iter().map(String::as_str).chain([PROGRAM]);
-        let mut command = command(Path::new(words.next().unwrap_or(PROGRAM)));
+        let mut words = self.within.iter().map(Path::new).chain([program()]);
+        let mut command = command(words.next().expect("the program at least"));
         command.args(words).args(["run", "--config"]).arg(file);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
@@ -297,7 +305,7 @@ impl Hub {
 
     /// Runs a command of the program with this hub's configuration, whether it runs or not.
     pub fn command(&self, args: &[&str]) -> Output {
-        let mut command = command(Path::new(PROGRAM));
+        let mut command = command(program());
         command.args(args).arg("--config").arg(self.config_file());
         Program::spawn(&mut command).wait(START)
     }
