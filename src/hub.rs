@@ -17,6 +17,7 @@ use crate::server::accept::{self, Serve};
 use crate::server::connection;
 use crate::sys::address::AddressGuard;
 use crate::sys::clock::{self, Clock};
+use crate::sys::notify::{Phase, ServiceManager};
 use crate::sys::rlimit;
 use crate::sys::wire::Wire;
 use crate::upstream::{Settings, Upstream};
@@ -126,18 +127,26 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     );
     let mut minute = interval(Duration::from_secs(60));
     minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let manager = ServiceManager::from_env();
+    let mut lives = interval(manager.lives_every());
+    lives.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    manager.tell(Phase::Serves);
     loop {
         tokio::select! {
             biased;
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
             _ = signals.reload.recv() => shared.reload(),
+            _ = signals.look.recv() => shared.upstream.probe_now(),
+            _ = lives.tick() => manager.tell(Phase::Lives),
             _ = minute.tick() => {
                 addresses.check().iter().for_each(|change| log::info!("address: {change}"));
                 shared.look_at_papers();
             }
         }
     }
+    let within = shared.config.borrow().drain + limits::FLUSH_WAIT + Duration::from_secs(5);
+    manager.tell(Phase::Ends { within });
     drain(&shared, &mut tasks).await;
     let flushed = shared.cache.borrow_mut().flush();
     if timeout(limits::FLUSH_WAIT, flushed).await.is_err() {
@@ -325,6 +334,8 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     reload: Signal,
+    /// The network has changed: a server that is down may be up.
+    look: Signal,
 }
 
 impl Signals {
@@ -336,6 +347,7 @@ impl Signals {
             terminate: one(SignalKind::terminate())?,
             interrupt: one(SignalKind::interrupt())?,
             reload: one(SignalKind::hangup())?,
+            look: one(SignalKind::user_defined1())?,
         })
     }
 }

@@ -31,3 +31,5 @@ mod operator;
 mod places;
 #[path = "through/restarts.rs"]
 mod restarts;
+#[path = "through/service.rs"]
+mod service;
