@@ -33,7 +33,13 @@ wrap() { # musl's name, gcc's name
   program "$out/bin/$musl-gcc" "$gcc" " -specs $own/specs -L$own"
   program "$out/bin/$musl-ar" "$ar"
   cp "$("$gcc" -print-file-name=libgcc_eh.a)" "$own/libunwind.a"
-  case $musl in arm-*) return ;; esac
+  if [ "$musl" = arm-linux-musleabihf ]; then
+    # Without what musl has for programs with 32 bits for the time: whose std was built for that does not link, instead
+    # of ending in January 2038.
+    cp "$lib/libc.a" "$own/libc.a"
+    "$out/bin/$musl-ar" t "$own/libc.a" | grep -E '32(_r)?\.lo$|time32' | xargs "$out/bin/$musl-ar" d "$own/libc.a"
+    return
+  fi
   echo 'int _dl_find_object(void *at, void *found) { (void)at; (void)found; return -1; }' |
     "$out/bin/$musl-gcc" -Os -fPIC -x c -c - -o "$own/find.o"
   "$out/bin/$musl-ar" r "$own/libunwind.a" "$own/find.o" 2>/dev/null
