@@ -37,3 +37,5 @@ mod places;
 mod restarts;
 #[path = "through/service.rs"]
 mod service;
+#[path = "through/splice.rs"]
+mod splice;
