@@ -124,7 +124,9 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
         tasks.spawn_local(renewal::keep(Rc::clone(&shared), signer));
     }
     tasks.spawn_local(admin::view::keep(Rc::clone(&shared)));
-    tasks.spawn_local(admin::control::keep(Rc::clone(&shared)));
+    if cfg!(feature = "cache-cli") {
+        tasks.spawn_local(admin::control::keep(Rc::clone(&shared)));
+    }
     tasks.spawn_local(Rc::clone(&shared).keep_what_was_told());
     let config = shared.config.borrow().clone();
     log::info!(

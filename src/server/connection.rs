@@ -9,6 +9,7 @@ use crate::hub::Shared;
 use crate::limits;
 use crate::reply::backlog::Backlog;
 use crate::sys::hyper_io::HyperIo;
+use crate::sys::wire::Wire;
 use hyper::service::service_fn;
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -51,7 +52,7 @@ async fn serve_h1(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Opt
     let refusal = RefusalCell::default();
     let backlog = Backlog::default();
     let guarded = Guarded::new(
-        stream,
+        Wire::Tls(Box::new(stream)),
         shared.head_timeout(),
         refusal.clone(),
         backlog.clone(),
