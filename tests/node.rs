@@ -298,7 +298,7 @@ fn a_machine_with_a_token_becomes_a_node_behind_its_hub() {
     let config = site.dir.path().join("etc/config.json");
     let state = site.dir.path().join("state");
     join.args(&within[1..])
-        .arg(hub::program())
+        .arg(hub::PROGRAM)
         .args(["join", "--server", &site.server()]);
     join.args(["--token", token, "--node-name", site.node.name()]);
     join.arg("--ca-file")

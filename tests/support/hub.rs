@@ -19,14 +19,15 @@ const START: Duration = Duration::from_secs(10);
 /// How long the hub may take to see what the tests do to its link; a black hole takes the longest.
 pub const SEES: Duration = Duration::from_secs(15);
 
-/// The hub's program: the one just built, or that of `EDGE_HUB_TEST_PROGRAM`, such as one for another machine with an
-/// emulator before it.
-pub fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let other = std::env::var_os("EDGE_HUB_TEST_PROGRAM");
-        other.map_or_else(|| env!("CARGO_BIN_EXE_edge-hub").into(), PathBuf::from)
-    })
+/// The hub's program.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_edge-hub");
+
+/// The program that is a hub's: the one just built, or that of `EDGE_HUB_TEST_PROGRAM`, such as one for another machine
+/// with an emulator before it.
+fn program() -> &'static Path {
+    static OTHER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let other = OTHER.get_or_init(|| std::env::var_os("EDGE_HUB_TEST_PROGRAM").map(PathBuf::from));
+    other.as_deref().unwrap_or(Path::new(PROGRAM))
 }
 
 /// How a hub is to be started.

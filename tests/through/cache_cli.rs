@@ -245,7 +245,7 @@ fn mode(path: &Path) -> u32 {
 /// The standard output as it is.
 fn cache_raw(door: &Door, args: &[&str]) -> Vec<u8> {
     let file = door.dir.path().join("raw");
-    let mut command = command(crate::support::hub::program());
+    let mut command = command(Path::new(crate::support::hub::PROGRAM));
     command
         .arg("cache")
         .args(args)

@@ -15,7 +15,7 @@ use crate::door::SOON;
 use crate::places::Mount;
 use crate::support::cluster::{Cluster, Setup as Plane};
 use crate::support::http::{Call, Client, JSON, Reply};
-use crate::support::hub::{Hub, Setup, program};
+use crate::support::hub::{Hub, PROGRAM, Setup};
 use crate::support::program::{Output, Program, command};
 use crate::support::relay::Relay;
 use crate::support::{TempDir, free_port, until};
@@ -141,7 +141,7 @@ impl Machine {
 
     /// `edge-hub join` with these arguments and those that every call has.
     fn command(&self, server: &str, more: &[&str]) -> Command {
-        let mut command = command(program());
+        let mut command = command(Path::new(PROGRAM));
         command.args(["join", "--server", server, "--node-name", self.name]);
         command.arg("--config").arg(self.config());
         command.arg("--state-dir").arg(&self.state);

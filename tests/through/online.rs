@@ -424,7 +424,7 @@ fn status_is_readable_by_programs_and_people() {
     let run = |args: &[&str]| {
         let mut words = vec!["status", "--config", file.to_str().expect("a path")];
         words.extend(args);
-        Program::start(crate::support::hub::program(), &words).wait(SOON)
+        Program::start(std::path::Path::new(crate::support::hub::PROGRAM), &words).wait(SOON)
     };
     let json: serde_json::Value = serde_json::from_str(&run(&["--json"]).ok()).expect("JSON");
     assert!(json.is_object());
