@@ -4,8 +4,9 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use crate::door::{Door, SOON};
-use crate::support::TempDir;
 use crate::support::cluster::Cluster;
+use crate::support::hub::SEES;
+use crate::support::{TempDir, until};
 
 struct Manager {
     socket: UnixDatagram,
@@ -76,10 +77,14 @@ fn one_who_knows_that_the_network_has_changed_says_so() {
             .set("probe_min_ms", 60_000)
             .set("probe_max_ms", 60_000)
     });
+    let says_so_until = |online: bool| {
+        until("the hub looks because it was told to", SEES, || {
+            door.hub.signal("USR1");
+            (door.hub.online() == online).then_some(())
+        });
+    };
     door.relay.cut();
-    door.hub.signal("USR1");
-    door.hub.sees_offline();
+    says_so_until(false);
     door.relay.pass();
-    door.hub.signal("USR1");
-    door.hub.sees_online();
+    says_so_until(true);
 }
