@@ -2,7 +2,7 @@
 
 pub mod store;
 
-use crate::access::{Known, Rule};
+use crate::access::{Known, Rules};
 use crate::admin;
 use crate::cache::{Cache, cluster_ip};
 use crate::certs::hub_ca::{self, HubCa};
@@ -17,6 +17,7 @@ use crate::server::accept::{self, Serve};
 use crate::server::connection;
 use crate::sys::address::AddressGuard;
 use crate::sys::clock::{self, Clock};
+use crate::sys::file;
 use crate::sys::rlimit;
 use crate::sys::wire::Wire;
 use crate::upstream::{Settings, Upstream};
@@ -49,7 +50,7 @@ pub struct Shared {
     /// Heard when the cache on flash is open, if it was not at the start.
     cache_opens: RefCell<Option<store::WhenOpened>>,
     clock: Arc<Clock>,
-    rules: RefCell<Rc<[Rule]>>,
+    rules: RefCell<Rc<Rules>>,
     server_config: RefCell<Arc<ServerConfig>>,
     tunnels: Arc<Semaphore>,
     drain: watch::Sender<bool>,
@@ -106,6 +107,7 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     open(&shared, &mut tasks)?;
     tasks.spawn_local(Rc::clone(&shared.upstream).run());
     tasks.spawn_local(Rc::clone(&shared).look_for_cluster_ips());
+    tasks.spawn_local(Rc::clone(&shared).follow_papers());
     tasks.spawn_local(admin::view::keep(Rc::clone(&shared)));
     tasks.spawn_local(admin::control::keep(Rc::clone(&shared)));
     tasks.spawn_local(Rc::clone(&shared).keep_what_was_told());
@@ -218,7 +220,7 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         hub_ca: RefCell::new(hub_ca),
         cluster_ips: RefCell::default(),
         clock,
-        rules: RefCell::new(papers.rules()),
+        rules: RefCell::new(Rc::new(papers.rules())),
         server_config: RefCell::new(server_config),
         papers: RefCell::new(papers),
         tunnels: Arc::new(Semaphore::new(limits::UPGRADES_MAX)),
@@ -274,6 +276,17 @@ fn open(shared: &Rc<Shared>, tasks: &mut JoinSet<()>) -> Result<(), Failure> {
             });
         });
         open_one(tasks, *address, Arc::clone(&shared.connections), serve)?;
+    }
+    if let Some(address) = config.local_listen {
+        let for_each = Rc::clone(shared);
+        let serve: Serve = Rc::new(move |stream, from, permit| {
+            let shared = Rc::clone(&for_each);
+            tokio::task::spawn_local(async move {
+                connection::serve_local(shared, stream, from).await;
+                drop(permit);
+            });
+        });
+        open_one(tasks, address, Arc::clone(&shared.connections), serve)?;
     }
     let for_each = Rc::clone(shared);
     let serve: Serve = Rc::new(move |stream, _, permit| {
@@ -341,7 +354,7 @@ impl Signals {
 }
 
 impl Shared {
-    pub fn rules(&self) -> Rc<[Rule]> {
+    pub fn rules(&self) -> Rc<Rules> {
         Rc::clone(&self.rules.borrow())
     }
 
@@ -467,6 +480,28 @@ impl Shared {
         tokio::join!(opening, flushing);
     }
 
+    /// Loads files of certificates and keys when they are others than before. By looking, and not by inotify: a look goes
+    /// through links whose targets change, mounts and folders that are put in place anew, which all would have to be
+    /// watched apart, and a few `stat` a second cost nothing that could be measured.
+    async fn follow_papers(self: Rc<Self>) {
+        let stamps = || -> Vec<_> {
+            let config = self.config.borrow();
+            config.paper_files().map(file::stamp).collect()
+        };
+        let mut before = stamps();
+        let mut often = interval(limits::PAPERS_LOOK_EVERY);
+        often.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            often.tick().await;
+            // Before they are read: what is written meanwhile is seen at the next look.
+            let now = stamps();
+            if now != before {
+                before = now;
+                self.look_at_papers();
+            }
+        }
+    }
+
     /// Files that were renewed without a word, as the kubelet does.
     fn look_at_papers(&self) {
         let config = self.config.borrow().clone();
@@ -529,13 +564,13 @@ impl Shared {
             Some(&before),
         )
         .map_err(|e| e.to_string())?;
-        let (same_door, same_way_up) = (papers.same_door(&before), papers.same_way_up(&before));
+        let (same_door, changed) = (papers.same_door(&before), papers.changed_ways(&before));
         drop(before);
         self.troubles
             .borrow_mut()
             .papers
             .clone_from(&papers.warnings);
-        if same_door && same_way_up {
+        if same_door && changed.is_empty() {
             return Ok(());
         }
         let server_config = papers
@@ -546,10 +581,10 @@ impl Shared {
             .map_err(|e| e.to_string())?;
         papers.warnings.iter().for_each(|w| log::warn!("{w}"));
         *self.server_config.borrow_mut() = server_config;
-        *self.rules.borrow_mut() = papers.rules();
-        // Connections to the servers need not end because the door has a new certificate.
-        if !same_way_up {
-            self.upstream.reload(tls);
+        *self.rules.borrow_mut() = Rc::new(papers.rules());
+        // Connections to the servers need not end because the door has a new certificate, or somebody else has.
+        if !changed.is_empty() {
+            self.upstream.reload(tls, &|way| changed.contains(way));
         }
         *self.papers.borrow_mut() = papers;
         log::info!(

@@ -17,6 +17,20 @@ pub const AGENT_BYTES_MAX: usize = 63;
 /// Identities remembered as accepted: 33 bytes each. A node has tens of pods, each with a token an hour.
 pub const KNOWN_IDENTITIES_MAX: usize = 512;
 
+/// Requests of callers whom the API server does not know that one source may send up at once: more than a program starts
+/// with. And how soon it may send one more: a program in a loop then takes 5 requests a second of a slow uplink.
+pub const STRANGERS_AT_ONCE: u32 = 32;
+/// See [`STRANGERS_AT_ONCE`].
+pub const STRANGER_EVERY: Duration = Duration::from_millis(200);
+/// How long one beyond that waits before it is refused. Less than clients do, so that they learn why.
+pub const STRANGER_WAIT: Duration = Duration::from_secs(5);
+/// Those of one source that wait: a kubelet begins with as many watches on one connection, and its token is good.
+pub const STRANGERS_WAITING_PER_SOURCE_MAX: usize = 192;
+/// Those of all sources that wait. Each has a place on a connection already, and holds little more.
+pub const STRANGERS_WAITING_MAX: usize = 255;
+/// Sources remembered, 64 bytes each: a node has up to 250 pods. Who has sent least makes room.
+pub const STRANGER_SOURCES_MAX: usize = 256;
+
 // ---- store
 
 /// What holding one item costs beside key and value, measured with massif over 25 000 objects of 2 KB: 120 bytes for its
@@ -97,6 +111,8 @@ pub const WATCH_SECS_MAX: u64 = 86_400;
 pub const LISTEN_BACKLOG: u32 = 128;
 /// How long a new connection waits for a place when all are taken; then it is refused.
 pub const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+/// How often a plain connection is looked at whose first bytes do not tell yet which HTTP it is.
+pub const PREFACE_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Bytes read from a client at one time.
 pub const READ_BYTES: usize = 4 * 1024;
 /// Bytes of a refused request that are read and dropped before the connection is left to itself.
@@ -203,6 +219,12 @@ pub const NETLINK_RECEIVE_BYTES: usize = 32 * 1024;
 
 /// Datagrams read for one answer. The entries above fit into far fewer; the rest is room for strangers' messages.
 pub const NETLINK_DATAGRAMS_MAX: usize = 4096;
+
+/// Bytes read of one of the kernel's tables of sockets, of 150 a line: more sockets than such a machine can have. One
+/// that stands behind them is not found.
+pub const PROC_SOCKETS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of one line of it. What is longer is read as several, none of which is a socket.
+pub const PROC_SOCKETS_LINE_BYTES_MAX: u64 = 512;
 
 /// Seconds to wait for the kernel, which answers at once or has lost the answer.
 pub const NETLINK_WAIT_SECS_MAX: i64 = 2;
@@ -357,6 +379,9 @@ pub const FLUSH_WAIT: Duration = Duration::from_secs(5);
 pub const DESCRIPTORS_SPARE: u32 = 256;
 /// Threads that resolve names, alive for a second after.
 pub const RESOLVER_THREADS: usize = 2;
+/// How often it is looked whether files of certificates and keys are others. A renewal has hours to be noticed; a person
+/// who has put a file in its place has seconds.
+pub const PAPERS_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often the hub looks whether it has been told the cluster IP of `default/kubernetes`.
 pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Connections to the admin listener.

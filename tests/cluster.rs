@@ -21,6 +21,8 @@ mod kube_rs;
 mod kubectl;
 #[path = "through/large.rs"]
 mod large;
+#[path = "through/local.rs"]
+mod local;
 #[path = "through/offline.rs"]
 mod offline;
 #[path = "through/online.rs"]

@@ -250,7 +250,7 @@ pub fn log_filter(text: &str) -> bool {
 }
 
 /// Whether `text` can be a node's name: a DNS subdomain as RFC 1123 has it, lower case.
-pub(super) fn is_node_name(text: &str) -> bool {
+pub fn is_node_name(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let label = |label: &str| {
         let bytes = label.as_bytes();

@@ -4,7 +4,7 @@ use super::connection::{Busy, Underway};
 use super::guard::REFUSED_PATH;
 use super::guarded::RefusalCell;
 use super::tunnel;
-use crate::access::{self, Caller, Subject, Way};
+use crate::access::{self, Caller, Proof, Way};
 use crate::admin::metrics::From;
 use crate::cache::Begun;
 use crate::cache::answer::{self, What};
@@ -36,7 +36,7 @@ use tokio::time::timeout;
 
 /// The client's side of a connection, as the door saw it.
 pub struct Peer {
-    subject: Option<Subject>,
+    proof: Proof,
     refusal: RefusalCell,
     /// Of an HTTP/1.1 connection.
     backlog: Option<Backlog>,
@@ -44,9 +44,9 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(subject: Option<Subject>, refusal: RefusalCell, backlog: Option<Backlog>) -> Self {
+    pub fn new(proof: Proof, refusal: RefusalCell, backlog: Option<Backlog>) -> Self {
         Peer {
-            subject,
+            proof,
             refusal,
             backlog,
             busy: Rc::default(),
@@ -54,7 +54,7 @@ impl Peer {
     }
 }
 
-/// Answers one request. Every answer of the TLS listeners comes from here.
+/// Answers one request. Every answer of all listeners but the admin's comes from here.
 pub async fn handle(
     shared: Rc<Shared>,
     peer: Rc<Peer>,
@@ -62,7 +62,7 @@ pub async fn handle(
 ) -> Response<Body> {
     let started = Instant::now();
     let underway = Underway::begin(&peer.busy);
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     if head.uri.path() == REFUSED_PATH {
         let why = peer.refusal.get().unwrap_or(Refusal::NotAPath);
         let answer = (From::Hub, reply::refuse(why, ""));
@@ -80,15 +80,14 @@ pub async fn handle(
         shared: &shared,
         asked: &asked,
     };
-    let answer = match access::authenticate(peer.subject.as_ref(), &head.headers, &shared.rules()) {
-        Ok(caller) => exchange.answer(caller, head, body).await,
-        Err(access::Refused::NotListed { common_name }) => {
-            log::warn!(
-                "client certificate refused: CN={} is not listed under `identities`",
-                common_name.unwrap_or_default().escape_debug()
-            );
-            (From::Hub, reply::refuse(Refusal::NotListed, ""))
+    let answer = match access::authenticate(&peer.proof, &head.headers, &shared.rules()) {
+        Ok(caller) => {
+            if peer.proof == Proof::Local && matches!(caller.way, Way::Pair(_)) {
+                headers::strip_impersonation(&mut head.headers);
+            }
+            exchange.answer(caller, head, body).await
         }
+        Err(why) => (From::Hub, reply::refuse(not_let_in(why), "")),
     };
     finish(&peer, line, underway, answer)
 }
@@ -102,6 +101,20 @@ fn finish(
     line.answered(response.status().as_u16(), from);
     let backlog = peer.backlog.clone();
     response.map(|body| body.with(line, Box::new(underway), backlog))
+}
+
+fn not_let_in(why: access::Refused) -> Refusal {
+    match why {
+        access::Refused::NotListed { subject } => {
+            log::warn!(
+                "client certificate refused: {} is not listed under `identities`",
+                subject.escape_debug()
+            );
+            Refusal::NotListed
+        }
+        access::Refused::NotLocal => Refusal::NotLocal,
+        access::Refused::NoNodePair => Refusal::NoNodePair,
+    }
 }
 
 fn refusal_of(why: crate::request::Refused) -> Refusal {

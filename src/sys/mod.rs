@@ -5,6 +5,7 @@ pub mod clock;
 pub mod file;
 pub mod hyper_io;
 pub mod netlink;
+pub mod owner;
 pub mod process;
 pub mod rlimit;
 pub mod tcp;

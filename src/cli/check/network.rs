@@ -29,6 +29,12 @@ pub(super) fn check(findings: &mut Findings, config: &Config, running: Option<St
     for at in &config.listen {
         port(findings, "listen", *at, config, running.is_some());
     }
+    if let Some(at) = config.local_listen {
+        port(findings, "local_listen", at, config, running.is_some());
+        if config.client.is_none() {
+            findings.warn("local_listen: without `client_cert` everybody there needs a token of their own; set it to the node's pair");
+        }
+    }
     port(
         findings,
         "admin_listen",
