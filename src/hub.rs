@@ -1,5 +1,6 @@
 //! Starts every long task and knows everyone.
 
+pub mod last_time;
 pub mod store;
 
 use crate::access::{Known, Rules};
@@ -15,8 +16,9 @@ use crate::limits;
 use crate::request::agent::Agents;
 use crate::server::accept::{self, Serve};
 use crate::server::connection;
+use crate::server::strangers::Strangers;
 use crate::sys::address::AddressGuard;
-use crate::sys::clock::{self, Clock};
+use crate::sys::clock::{self, Clock, Sanity};
 use crate::sys::file;
 use crate::sys::rlimit;
 use crate::sys::wire::Wire;
@@ -50,6 +52,8 @@ pub struct Shared {
     /// Heard when the cache on flash is open, if it was not at the start.
     cache_opens: RefCell<Option<store::WhenOpened>>,
     clock: Arc<Clock>,
+    last_time: last_time::LastTime,
+    pub strangers: Strangers,
     rules: RefCell<Rc<Rules>>,
     server_config: RefCell<Arc<ServerConfig>>,
     tunnels: Arc<Semaphore>,
@@ -137,9 +141,11 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
             _ = minute.tick() => {
                 addresses.check().iter().for_each(|change| log::info!("address: {change}"));
                 shared.look_at_papers();
+                shared.last_time.keep_now_and_then();
             }
         }
     }
+    shared.last_time.keep_before_the_worst();
     drain(&shared, &mut tasks).await;
     let flushed = shared.cache.borrow_mut().flush();
     if timeout(limits::FLUSH_WAIT, flushed).await.is_err() {
@@ -186,6 +192,7 @@ fn own_addresses(config: &Config) -> Result<AddressGuard, Failure> {
 async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
     let clock = Clock::new();
+    let last_time = last_time::open(&config.state_dir, &clock);
     let (mut hub_ca, told) =
         hub_ca::open(&config.state_dir, &config.node_name).map_err(|e| failed(&e))?;
     let papers = Papers::load(&config, &mut hub_ca, &[], &clock, None).map_err(|e| failed(&e))?;
@@ -220,6 +227,8 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         hub_ca: RefCell::new(hub_ca),
         cluster_ips: RefCell::default(),
         clock,
+        last_time,
+        strangers: Strangers::default(),
         rules: RefCell::new(Rc::new(papers.rules())),
         server_config: RefCell::new(server_config),
         papers: RefCell::new(papers),
@@ -472,6 +481,7 @@ impl Shared {
         let flushing = async {
             loop {
                 self.upstream.link().became_down().await;
+                self.last_time.keep_before_the_worst();
                 let flushed = self.cache.borrow_mut().flush();
                 flushed.await;
                 self.upstream.link().became_up().await;
@@ -524,6 +534,15 @@ impl Shared {
         let others = troubles.hub_ca.iter().chain(&troubles.papers);
         let others = others.chain(&troubles.cache).chain(&troubles.view);
         let others = others.chain(&troubles.control).cloned();
+        let behind = match self.clock.sanity() {
+            Sanity::Plausible => None,
+            Sanity::Behind { secs } if secs < limits::CLOCK_BEHIND_SECS => None,
+            _ => Some(format!(
+                "the clock of this machine says {}, and it is {} at least; set it (ntpd, chronyd, date -s)",
+                clock::rfc3339(clock::system_unix_secs()),
+                clock::rfc3339(self.clock.floor())
+            )),
+        };
         let off = self.cache.borrow().flash().and_then(|flash| flash.off);
         let off = off.map(|why| {
             format!(
@@ -532,7 +551,11 @@ impl Shared {
                 store::ring_dir(&self.config.borrow().cache_dir).display()
             )
         });
-        file.chain(not_loaded).chain(off).chain(others).collect()
+        file.chain(not_loaded)
+            .chain(behind)
+            .chain(off)
+            .chain(others)
+            .collect()
     }
 
     /// What is wrong with showing what is kept; told once in the log, and in `status` until it is over.

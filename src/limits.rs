@@ -236,6 +236,17 @@ pub const ADDRESSES_KEPT_MAX: usize = 16;
 /// made by a machine whose clock was wrong, and would make every other one look expired.
 pub const CLOCK_FLOOR_UNIX_SECS_MAX: u64 = 4_102_444_800;
 
+/// Seconds that the system's clock may be behind what is known before `status` warns of it: an API server's own clock may be
+/// ahead by as much.
+pub const CLOCK_BEHIND_SECS: u64 = 300;
+/// How often it is written down what time it is: 24 small writes in a day, some 16 KiB each with what the file system adds,
+/// of the 32 MiB that may be written. What a power cut loses of it is an hour by which an ended token may live longer.
+pub const LAST_TIME_EVERY: Duration = Duration::from_secs(3600);
+/// The same when the link goes and at the end, which may come one after the other.
+pub const LAST_TIME_STEP: Duration = Duration::from_secs(600);
+/// Bytes of the file with it: a number of at most 20 digits.
+pub const LAST_TIME_FILE_BYTES_MAX: usize = 64;
+
 /// Times before this are not believed: 2025-01-01, before the first release. A box without a clock starts in 1970,
 /// or at the build date of its C library or init.
 pub const CLOCK_UNSET_UNIX_SECS: u64 = 1_735_689_600;

@@ -3,6 +3,7 @@
 use super::guarded::{Guarded, RefusalCell};
 use super::handle::{Peer, handle};
 use super::runtime::{Executor, Timer};
+use super::strangers::Origin;
 use crate::access::Proof;
 use crate::certs::certificate::CertificateFields;
 use crate::hub::Shared;
@@ -24,6 +25,10 @@ use tokio_rustls::TlsAcceptor;
 
 /// Serves one TLS connection to its end.
 pub async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr) {
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
+    let origin = Origin::new(from, local);
     let acceptor = TlsAcceptor::from(shared.server_config());
     let handshake = acceptor.accept_with(stream, |session| {
         session.set_buffer_limit(Some(limits::TLS_BUFFER_BYTES))
@@ -43,7 +48,7 @@ pub async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr) {
         },
     };
     let h2 = session.alpn_protocol() == Some(b"h2");
-    serve_http(shared, Wire::Tls(Box::new(stream)), h2, proof).await;
+    serve_http(shared, Wire::Tls(Box::new(stream)), h2, proof, origin).await;
 }
 
 /// Serves one plain connection of a program on this machine to its end.
@@ -65,7 +70,16 @@ pub async fn serve_local(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr
         }
     };
     match timeout(shared.head_timeout(), begins_h2(&stream)).await {
-        Ok(Some(h2)) => serve_http(shared, Wire::Tcp(stream), h2, proof).await,
+        Ok(Some(h2)) => {
+            serve_http(
+                shared,
+                Wire::Tcp(stream),
+                h2,
+                proof,
+                Origin::new(from, local),
+            )
+            .await
+        }
         _ => log::debug!("client={from} said nothing"),
     }
 }
@@ -88,14 +102,14 @@ async fn begins_h2(stream: &TcpStream) -> Option<bool> {
     }
 }
 
-async fn serve_http(shared: Rc<Shared>, stream: Wire, h2: bool, proof: Proof) {
+async fn serve_http(shared: Rc<Shared>, stream: Wire, h2: bool, proof: Proof, origin: Origin) {
     match h2 {
-        true => Box::pin(serve_h2(shared, stream, proof)).await,
-        false => Box::pin(serve_h1(shared, stream, proof)).await,
+        true => Box::pin(serve_h2(shared, stream, proof, origin)).await,
+        false => Box::pin(serve_h1(shared, stream, proof, origin)).await,
     }
 }
 
-async fn serve_h1(shared: Rc<Shared>, stream: Wire, proof: Proof) {
+async fn serve_h1(shared: Rc<Shared>, stream: Wire, proof: Proof, origin: Origin) {
     let refusal = RefusalCell::default();
     let backlog = Backlog::default();
     let guarded = Guarded::new(
@@ -104,7 +118,7 @@ async fn serve_h1(shared: Rc<Shared>, stream: Wire, proof: Proof) {
         refusal.clone(),
         backlog.clone(),
     );
-    let peer = Peer::new(proof, refusal, Some(backlog));
+    let peer = Peer::new(proof, origin, refusal, Some(backlog));
     let busy = Rc::clone(&peer.busy);
     let service = service(&shared, peer);
     let connection = hyper::server::conn::http1::Builder::new()
@@ -124,8 +138,8 @@ async fn serve_h1(shared: Rc<Shared>, stream: Wire, proof: Proof) {
     .await;
 }
 
-async fn serve_h2(shared: Rc<Shared>, stream: Wire, proof: Proof) {
-    let peer = Peer::new(proof, RefusalCell::default(), None);
+async fn serve_h2(shared: Rc<Shared>, stream: Wire, proof: Proof, origin: Origin) {
+    let peer = Peer::new(proof, origin, RefusalCell::default(), None);
     let busy = Rc::clone(&peer.busy);
     let service = service(&shared, peer);
     let connection = hyper::server::conn::http2::Builder::new(Executor)

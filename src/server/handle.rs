@@ -3,6 +3,7 @@
 use super::connection::{Busy, Underway};
 use super::guard::REFUSED_PATH;
 use super::guarded::RefusalCell;
+use super::strangers::{Origin, TooMany};
 use super::tunnel;
 use crate::access::{self, Caller, Proof, Way};
 use crate::admin::metrics::From;
@@ -23,6 +24,7 @@ use crate::reply::script::Script;
 use crate::reply::{self, Body};
 use crate::request::{Asked, Resource, Verb, accept, classify};
 use crate::route::{self, Opening, Plan};
+use crate::sys::clock;
 use crate::upstream::{self, RequestBody, ResponseBody, SendError, headers};
 use crate::watch::held::{self, Begin};
 use crate::watch::relay::{self, Relay};
@@ -30,6 +32,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -37,6 +40,7 @@ use tokio::time::timeout;
 /// The client's side of a connection, as the door saw it.
 pub struct Peer {
     proof: Proof,
+    origin: Origin,
     refusal: RefusalCell,
     /// Of an HTTP/1.1 connection.
     backlog: Option<Backlog>,
@@ -44,9 +48,15 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(proof: Proof, refusal: RefusalCell, backlog: Option<Backlog>) -> Self {
+    pub fn new(
+        proof: Proof,
+        origin: Origin,
+        refusal: RefusalCell,
+        backlog: Option<Backlog>,
+    ) -> Self {
         Peer {
             proof,
+            origin,
             refusal,
             backlog,
             busy: Rc::default(),
@@ -79,6 +89,8 @@ pub async fn handle(
     let exchange = Exchange {
         shared: &shared,
         asked: &asked,
+        origin: &peer.origin,
+        is_stranger: Cell::new(false),
     };
     let answer = match access::authenticate(&peer.proof, &head.headers, &shared.rules()) {
         Ok(caller) => {
@@ -131,6 +143,9 @@ fn refusal_of(why: crate::request::Refused) -> Refusal {
 struct Exchange<'a> {
     shared: &'a Rc<Shared>,
     asked: &'a Asked,
+    origin: &'a Origin,
+    /// It was let up as a stranger's, and is still taken for one.
+    is_stranger: Cell<bool>,
 }
 
 type Answer = (From, Response<Body>);
@@ -154,6 +169,22 @@ impl Exchange<'_> {
                 upstream::Way::Bearer
             }
             Way::Bearer | Way::Anonymous => upstream::Way::Anonymous,
+        }
+    }
+
+    /// Waits until a request may go up of which it is not known that the API server knows its caller.
+    async fn enter(&self, caller: Caller) -> Option<Answer> {
+        let is_known = || self.way(caller) != upstream::Way::Anonymous;
+        if is_known() {
+            return None;
+        }
+        let strangers = &self.shared.strangers;
+        match strangers.enter(self.origin.source(), is_known).await {
+            Ok(()) => {
+                self.is_stranger.set(!is_known());
+                None
+            }
+            Err(TooMany) => Some((From::Hub, reply::refuse(Refusal::TooManyStrangers, ""))),
         }
     }
 
@@ -206,6 +237,9 @@ impl Exchange<'_> {
             // A watch must be read as it comes; the API server compresses some from 1.37 on.
             head.headers.remove(header::ACCEPT_ENCODING);
         }
+        if let Some(refused) = self.enter(caller).await {
+            return refused;
+        }
         if let Some(refused) = self.introduce(caller, &head).await {
             return refused;
         }
@@ -255,6 +289,7 @@ impl Exchange<'_> {
         let (mut head, body) = response.into_parts();
         head.headers = headers::response_headers(head.headers);
         self.learn(caller, head.status);
+        self.learn_time(&head.headers);
         let content_type = text(&head.headers, header::CONTENT_TYPE).to_owned();
         let gzip = match text(&head.headers, header::CONTENT_ENCODING) {
             "" | "identity" => Some(false),
@@ -297,11 +332,26 @@ impl Exchange<'_> {
             _ if status.is_server_error() => {}
             _ => self.shared.known.borrow_mut().accept(caller.who),
         }
+        if self.is_stranger.get() && self.way(caller) != upstream::Way::Anonymous {
+            self.is_stranger.set(false);
+            self.shared.strangers.known(self.origin.source());
+        }
         if let Some(resource) = self.asked.resource()
             && !self.asked.verb.is_read()
             && status.is_success()
         {
             self.shared.cache.borrow_mut().written(resource);
+        }
+    }
+
+    /// What time the API server has, from answers that are its own: those of other groups may be another server's, and those
+    /// of subresources a pod's.
+    fn learn_time(&self, headers: &http::HeaderMap) {
+        let is_its_own = |r: &Resource| r.group.is_empty() && r.subresource.is_none();
+        if self.asked.resource().is_some_and(is_its_own)
+            && let Some(unix_secs) = clock::parse_imf_fixdate(text(headers, header::DATE))
+        {
+            self.shared.clock().told(unix_secs);
         }
     }
 
@@ -427,6 +477,9 @@ impl Exchange<'_> {
     }
 
     async fn up_as_upgrade(&self, caller: Caller, mut head: Parts, body: Incoming) -> Answer {
+        if let Some(refused) = self.enter(caller).await {
+            return refused;
+        }
         let client = head.extensions.remove::<OnUpgrade>();
         head.headers = headers::upgrade_headers(std::mem::take(&mut head.headers));
         let body = RequestBody::incoming(body);

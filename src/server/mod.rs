@@ -6,4 +6,5 @@ pub mod guard;
 pub mod guarded;
 pub mod handle;
 pub mod runtime;
+pub mod strangers;
 pub mod tunnel;

@@ -8,8 +8,9 @@ use crate::limits::{
     STRANGER_EVERY, STRANGER_SOURCES_MAX, STRANGER_WAIT, STRANGERS_AT_ONCE, STRANGERS_WAITING_MAX,
     STRANGERS_WAITING_PER_SOURCE_MAX,
 };
-use std::cell::RefCell;
-use std::net::IpAddr;
+use crate::sys::owner::owner;
+use std::cell::{OnceCell, RefCell};
+use std::net::{IpAddr, SocketAddr};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -20,6 +21,36 @@ pub enum Source {
     Address(IpAddr),
     /// A program on this machine, of which all have one address: by its user.
     User(u32),
+}
+
+/// A connection's ends, and its source when somebody has asked for it: the kernel is asked for a socket's owner only where
+/// it matters.
+pub struct Origin {
+    from: SocketAddr,
+    local: SocketAddr,
+    source: OnceCell<Source>,
+}
+
+impl Origin {
+    pub fn new(from: SocketAddr, local: SocketAddr) -> Origin {
+        Origin {
+            from,
+            local,
+            source: OnceCell::new(),
+        }
+    }
+
+    pub fn source(&self) -> Source {
+        *self.source.get_or_init(|| {
+            let (from, local) = (
+                self.from.ip().to_canonical(),
+                self.local.ip().to_canonical(),
+            );
+            let is_here = from.is_loopback() || from == local;
+            let user = is_here.then(|| owner(self.from, self.local).ok().flatten());
+            user.flatten().map_or(Source::Address(from), Source::User)
+        })
+    }
 }
 
 /// Too many strangers come from there.
@@ -51,11 +82,7 @@ struct Account {
 
 impl Strangers {
     /// Returns when one more request of a stranger may go up, or when `is_known` says that it no longer is one's.
-    pub async fn enter(
-        &self,
-        source: Source,
-        is_known: impl Fn() -> bool,
-    ) -> Result<(), TooMany> {
+    pub async fn enter(&self, source: Source, is_known: impl Fn() -> bool) -> Result<(), TooMany> {
         let began = Instant::now();
         if self.table.borrow_mut().take(source, began) {
             return Ok(());
@@ -89,7 +116,7 @@ impl Strangers {
 impl Table {
     fn take(&mut self, source: Source, now: Instant) -> bool {
         let account = self.account(source, now);
-        account.refill(now);
+        *account = account.refilled(now);
         let some_left = account.left > 0;
         account.left = account.left.saturating_sub(1);
         some_left
@@ -115,14 +142,12 @@ impl Table {
             match self.sources.push(new) {
                 Ok(()) => self.sources.len() - 1,
                 Err(new) => {
-                    let idle = self.sources.iter_mut().enumerate();
+                    let idle = self.sources.iter().enumerate();
                     let idle = idle.filter(|(_, account)| account.waiting == 0);
-                    let most = idle.max_by_key(|(_, account)| {
-                        account.refill(now);
-                        account.left
-                    });
+                    let most = idle.max_by_key(|(_, account)| account.refilled(now).left);
+                    let most = most.map(|(at, _)| at);
                     // All wait only if more may wait than there are sources.
-                    let at = most.map_or(0, |(at, _)| at);
+                    let at = most.unwrap_or_default();
                     self.sources[at] = new;
                     at
                 }
@@ -135,15 +160,22 @@ impl Table {
 const _: () = assert!(STRANGERS_WAITING_MAX < STRANGER_SOURCES_MAX);
 
 impl Account {
-    fn refill(&mut self, now: Instant) {
+    fn refilled(self, now: Instant) -> Account {
         let since = now.saturating_duration_since(self.at);
         let more = u32::try_from(since.as_millis() / STRANGER_EVERY.as_millis());
-        let more = more.unwrap_or(u32::MAX);
-        self.left = self.left.saturating_add(more).min(STRANGERS_AT_ONCE);
-        self.at = match self.left {
-            STRANGERS_AT_ONCE => now,
-            _ => self.at + STRANGER_EVERY * more,
-        };
+        let left = self.left.saturating_add(more.unwrap_or(u32::MAX));
+        match left < STRANGERS_AT_ONCE {
+            true => Account {
+                left,
+                at: self.at + STRANGER_EVERY * more.unwrap_or_default(),
+                ..self
+            },
+            false => Account {
+                left: STRANGERS_AT_ONCE,
+                at: now,
+                ..self
+            },
+        }
     }
 }
 
