@@ -20,6 +20,7 @@ use crate::server::strangers::Strangers;
 use crate::sys::address::AddressGuard;
 use crate::sys::clock::{self, Clock, Sanity};
 use crate::sys::file;
+use crate::sys::near::Near;
 use crate::sys::rlimit;
 use crate::sys::wire::Wire;
 use crate::upstream::{Settings, Upstream};
@@ -53,6 +54,7 @@ pub struct Shared {
     cache_opens: RefCell<Option<store::WhenOpened>>,
     clock: Arc<Clock>,
     last_time: last_time::LastTime,
+    pub near: Near,
     pub strangers: Strangers,
     rules: RefCell<Rc<Rules>>,
     server_config: RefCell<Arc<ServerConfig>>,
@@ -228,6 +230,7 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         cluster_ips: RefCell::default(),
         clock,
         last_time,
+        near: Near::default(),
         strangers: Strangers::default(),
         rules: RefCell::new(Rc::new(papers.rules())),
         server_config: RefCell::new(server_config),

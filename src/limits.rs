@@ -226,6 +226,9 @@ pub const PROC_SOCKETS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes of one line of it. What is longer is read as several, none of which is a socket.
 pub const PROC_SOCKETS_LINE_BYTES_MAX: u64 = 512;
 
+/// How long it is believed which devices lead away from the machine. A new one may be taken for a container's for so long.
+pub const DEVICES_KNOWN_FOR: Duration = Duration::from_secs(10);
+
 /// Seconds to wait for the kernel, which answers at once or has lost the answer.
 pub const NETLINK_WAIT_SECS_MAX: i64 = 2;
 

@@ -795,6 +795,7 @@ fn a_change_of_each_key_is_seen() {
         "extra_sans" | "cache_agents" => format!("\"{name}\": [\"other\"]"),
         "local_listen" => r#""local_listen": "127.0.0.1:7""#.to_owned(),
         "local_uids" => r#""local_uids": []"#.to_owned(),
+        "neighbours" => r#""neighbours": "serve""#.to_owned(),
         "log" => r#""log": "warn""#.to_owned(),
         "store" => r#""store": "ram""#.to_owned(),
         "cache_max_bytes" | "daily_write_bytes" => format!("\"{name}\": \"1MiB\""),

@@ -27,6 +27,7 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 static ANSWERED: [[AtomicU64; 5]; 3] = [const { [const { AtomicU64::new(0) }; 5] }; 3];
 static LEFT: AtomicU64 = AtomicU64::new(0);
 static REFUSED: AtomicU64 = AtomicU64::new(0);
+static TURNED_AWAY: AtomicU64 = AtomicU64::new(0);
 
 /// Counts one answer by where it came from and the class of its status.
 pub fn answered(from: From, status: u16) {
@@ -37,6 +38,11 @@ pub fn answered(from: From, status: u16) {
 /// Counts a connection that found no place.
 pub fn refused() {
     REFUSED.fetch_add(1, Relaxed);
+}
+
+/// Counts a connection from another machine to an address that is for this one.
+pub fn turned_away() {
+    TURNED_AWAY.fetch_add(1, Relaxed);
 }
 
 /// Counts a client that left before there was an answer.
@@ -98,6 +104,17 @@ pub fn text(samples: &[Sample]) -> String {
         out,
         "edge_hub_connections_refused_total {}",
         REFUSED.load(Relaxed)
+    );
+    head(
+        &mut out,
+        "edge_hub_connections_turned_away_total",
+        "counter",
+        "Connections from other machines to a loopback or link-local address.",
+    );
+    let _ = writeln!(
+        out,
+        "edge_hub_connections_turned_away_total {}",
+        TURNED_AWAY.load(Relaxed)
     );
     for sample in samples {
         head(&mut out, sample.name, sample.kind, sample.help);

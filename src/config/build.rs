@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::error::{Problems, quoted};
 use super::values::{Host, is_node_name};
 use super::{
-    AgentRule, Config, File, FileIdentity, Identity, Mode, PairFiles, Rim, San, ServerUrl,
-    StoreKind, log_filter,
+    AgentRule, Config, File, FileIdentity, Identity, Mode, Neighbours, PairFiles, Rim, San,
+    ServerUrl, StoreKind, log_filter,
 };
 
 /// The one pattern of names that an entry of `identities` may have.
@@ -80,6 +80,10 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
         node_name: node_name?,
         listen,
         own_addresses,
+        neighbours: match file.neighbours.as_str() {
+            "serve" => Neighbours::Serve,
+            _ => Neighbours::Refuse,
+        },
         local_listen,
         local_uids: file.local_uids,
         admin_listen: admin_listen?,

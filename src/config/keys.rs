@@ -219,6 +219,7 @@ pub const KEYS: &[Key] = keys! {
     "node_name", Kind::MaybeText, "null", Restart, node_name, "The name of this node. Without it the host name.";
     "listen", Kind::Addresses { max: CONFIG_LIST_MAX }, r#"["127.0.0.1:10268","169.254.2.1:10268"]"#, Restart, listen, "Where the hub serves, TLS.";
     "own_addresses", Kind::MaybeAddresses, r#"["169.254.2.1"]"#, Restart, own_addresses, "Addresses that the hub puts on a device itself. null or []: it leaves the network alone.";
+    "neighbours", Kind::Choice(&["refuse", "serve"]), r#""refuse""#, Live, neighbours, "What becomes of connections from other machines to a loopback or link-local address.";
     "local_listen", Kind::MaybeAddress, "null", Restart, local_listen, "Where the hub serves the node's own programs, plain HTTP, as YurtHub does at `127.0.0.1:10261`. A loopback address.";
     "local_uids", Kind::Uids { max: CONFIG_LIST_MAX }, "[0]", Live, local_uids, "The users whose programs are served there. Everybody else gets `403`.";
     "admin_listen", Kind::Address, r#""127.0.0.1:10267""#, Restart, admin_listen, "Where `/status` and `/metrics` are, plain HTTP.";

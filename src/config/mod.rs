@@ -19,7 +19,8 @@ pub use keys::{
     IDENTITY_KEYS, KEYS, Key, Kind, Reload, changed, keep_until_restart, known, nearest,
 };
 pub use values::{
-    AgentRule, Host, Identity, Mode, PairFiles, San, ServerUrl, StoreKind, is_node_name, log_filter,
+    AgentRule, Host, Identity, Mode, Neighbours, PairFiles, San, ServerUrl, StoreKind,
+    is_node_name, log_filter,
 };
 
 use crate::limits::CONFIG_BYTES_MAX;
@@ -49,6 +50,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The addresses that the hub itself puts on a device; empty: it leaves the network alone.
     pub own_addresses: Vec<IpAddr>,
+    /// What becomes of connections from other machines to a loopback or link-local address.
+    pub neighbours: Neighbours,
     /// Where the node's own programs are served, plain HTTP. Invariant: a loopback address.
     pub local_listen: Option<SocketAddr>,
     /// Whose programs these may be.

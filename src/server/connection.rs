@@ -5,7 +5,9 @@ use super::handle::{Peer, handle};
 use super::runtime::{Executor, Timer};
 use super::strangers::Origin;
 use crate::access::Proof;
+use crate::admin::metrics;
 use crate::certs::certificate::CertificateFields;
+use crate::config::Neighbours;
 use crate::hub::Shared;
 use crate::limits;
 use crate::reply::backlog::Backlog;
@@ -15,7 +17,7 @@ use crate::sys::wire::Wire;
 use hyper::service::service_fn;
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,6 +30,10 @@ pub async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr) {
     let Ok(local) = stream.local_addr() else {
         return;
     };
+    if is_turned_away(&shared, from, local) {
+        metrics::turned_away();
+        return log::debug!("client={from} listen={local} turned away: it is not on this machine");
+    }
     let origin = Origin::new(from, local);
     let acceptor = TlsAcceptor::from(shared.server_config());
     let handshake = acceptor.accept_with(stream, |session| {
@@ -49,6 +55,22 @@ pub async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr) {
     };
     let h2 = session.alpn_protocol() == Some(b"h2");
     serve_http(shared, Wire::Tls(Box::new(stream)), h2, proof, origin).await;
+}
+
+/// Whether somebody comes to an address that only this machine and its containers should reach, and is on another.
+fn is_turned_away(shared: &Shared, from: SocketAddr, local: SocketAddr) -> bool {
+    let for_this_machine = match local.ip().to_canonical() {
+        IpAddr::V4(addr) => addr.is_link_local() || addr.is_loopback(),
+        IpAddr::V6(addr) => addr.is_unicast_link_local() || addr.is_loopback(),
+    };
+    if !for_this_machine || shared.config.borrow().neighbours == Neighbours::Serve {
+        return false;
+    }
+    // They have nothing but an open door by this, and without a word from the kernel no container would get in.
+    shared.near.is_beyond(from).unwrap_or_else(|error| {
+        log::debug!("client={from} where it is, the kernel does not say: {error}");
+        false
+    })
 }
 
 /// Serves one plain connection of a program on this machine to its end.

@@ -4,6 +4,7 @@ pub mod address;
 pub mod clock;
 pub mod file;
 pub mod hyper_io;
+pub mod near;
 pub mod netlink;
 pub mod owner;
 pub mod process;

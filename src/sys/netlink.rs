@@ -63,6 +63,12 @@ pub struct Link {
     pub alias: Option<String>,
     /// Whether it is switched on (not whether it has a carrier).
     pub state: LinkState,
+    /// What made it, such as `bridge` or `veth`; `None`: it is hardware, or the loopback device.
+    pub kind: Option<String>,
+    /// The number of the device that it is a port of.
+    pub master: Option<u32>,
+    /// Whether it is the loopback device.
+    pub is_loopback: bool,
 }
 
 /// Whether a device is switched on.
@@ -284,6 +290,13 @@ impl Socket {
         }
     }
 
+    /// All devices of the network namespace.
+    pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
+        let ask = Request::question(libc::RTM_GETLINK, libc::RTM_NEWLINK, link_header(0, 0, 0));
+        let bodies = self.ask(&ask.for_all())?;
+        bodies.iter().map(|body| parse_link(body)).collect()
+    }
+
     /// All addresses of the network namespace.
     pub fn addresses(&mut self) -> Result<Vec<Address>, NetlinkError> {
         let bodies = self.ask(&ask_addresses())?;
@@ -478,11 +491,22 @@ fn parse_link(body: &[u8]) -> Result<Link, NetlinkError> {
             0 => LinkState::Down,
             _ => LinkState::Up,
         },
+        kind: None,
+        master: None,
+        is_loopback: flags & libc::IFF_LOOPBACK as u32 != 0,
     };
+    let mut info = &[][..];
     for_attributes(body, LINK_HEADER_BYTES, |kind, value| match kind {
         libc::IFLA_IFNAME => link.name = text(value),
         libc::IFLA_IFALIAS => link.alias = Some(text(value)),
+        libc::IFLA_MASTER => link.master = read_u32(value, 0).ok(),
+        libc::IFLA_LINKINFO => info = value,
         _ => {}
+    })?;
+    for_attributes(info, 0, |kind, value| {
+        if kind == IFLA_INFO_KIND {
+            link.kind = Some(text(value));
+        }
     })?;
     Ok(link)
 }
@@ -512,10 +536,10 @@ fn parse_address(body: &[u8]) -> Result<Option<Address>, NetlinkError> {
     }))
 }
 
-pub(super) fn for_attributes(
-    body: &[u8],
+pub(super) fn for_attributes<'a>(
+    body: &'a [u8],
     header_bytes: usize,
-    mut each: impl FnMut(u16, &[u8]),
+    mut each: impl FnMut(u16, &'a [u8]),
 ) -> Result<(), NetlinkError> {
     let mut rest = body.get(header_bytes..).ok_or(NetlinkError::Malformed)?;
     while !rest.is_empty() {
@@ -601,8 +625,8 @@ mod tests {
         }
         let link = parse_link(&make_link("hub-dummy0", "dummy").body).unwrap();
         assert_eq!(
-            (link.name.as_str(), link.state),
-            ("hub-dummy0", LinkState::Down)
+            (link.name.as_str(), link.state, link.kind.as_deref()),
+            ("hub-dummy0", LinkState::Down, Some("dummy"))
         );
         let link = parse_link(&switch_on(9, Some("edge-hub")).body).unwrap();
         assert_eq!((link.index, link.state), (9, LinkState::Up));
@@ -737,6 +761,8 @@ mod tests {
             socket.link(Which::Index(link.index)).unwrap().unwrap().name,
             "lo"
         );
+        assert!(link.is_loopback && link.kind.is_none());
+        assert!(socket.links().unwrap().contains(&link));
         assert_eq!(socket.link(Which::Name("no-such-dev")).unwrap(), None);
         assert!(
             socket
