@@ -3,6 +3,8 @@
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "through/attacks.rs"]
+mod attacks;
 #[path = "through/bad_input.rs"]
 mod bad_input;
 #[path = "through/cache_cli.rs"]

@@ -92,16 +92,22 @@ pub async fn handle(
         origin: &peer.origin,
         is_stranger: Cell::new(false),
     };
-    let answer = match access::authenticate(&peer.proof, &head.headers, &shared.rules()) {
-        Ok(caller) => {
-            if peer.proof == Proof::Local && matches!(caller.way, Way::Pair(_)) {
-                headers::strip_impersonation(&mut head.headers);
+    let (from, mut response) =
+        match access::authenticate(&peer.proof, &head.headers, &shared.rules()) {
+            Ok(caller) => {
+                if peer.proof == Proof::Local && matches!(caller.way, Way::Pair(_)) {
+                    headers::strip_impersonation(&mut head.headers);
+                }
+                exchange.answer(caller, head, body).await
             }
-            exchange.answer(caller, head, body).await
-        }
-        Err(why) => (From::Hub, reply::refuse(not_let_in(why), "")),
-    };
-    finish(&peer, line, underway, answer)
+            Err(why) => (From::Hub, reply::refuse(not_let_in(why), "")),
+        };
+    // What follows on such a connection was not looked at by the guard, which must take it for another protocol.
+    if asked.upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    finish(&peer, line, underway, (from, response))
 }
 
 fn finish(

@@ -1195,6 +1195,42 @@ fn a_reload_lets_streams_end_and_connects_anew() {
 }
 
 #[test]
+fn a_renewed_pair_is_nobody_elses_business() {
+    run(async {
+        let pki = pki(&["h2"]);
+        let (listener, url) = listen().await;
+        let count = serve(
+            listener,
+            pki.acceptor.clone(),
+            h2::server::Builder::new(),
+            echo_path(),
+        );
+        let for_all = || -> TlsFor {
+            let tls = tls_for(pki.roots.clone());
+            Rc::new(move |_| tls(&Way::Bearer))
+        };
+        let upstream = Upstream::new(Settings {
+            tls: for_all(),
+            ..settings(vec![url], &pki)
+        });
+        let ways = [Way::Bearer, Way::Pair([1; 32]), Way::Pair([2; 32])];
+        let ask = async || {
+            for way in ways {
+                let head = head("GET", "/");
+                let sent = upstream.send(way, &head, RequestBody::Empty).await;
+                assert_eq!(sent.unwrap().status(), 200);
+            }
+        };
+        ask().await;
+        assert_eq!(count.get(), 3);
+        upstream.reload(for_all(), &|way| way == ways[1]);
+        ask().await;
+        ask().await;
+        assert_eq!(count.get(), 4, "one of the three is new");
+    });
+}
+
+#[test]
 fn a_silent_accept_times_out() {
     run(async {
         let pki = pki(&["h2"]);
