@@ -792,6 +792,7 @@ fn a_change_of_each_key_is_seen() {
             r#""client_ca_file": "ca", "identities": [{"cn": "a", "cert": "c", "key": "k"}]"#
                 .to_owned()
         }
+        "filters" => r#""filters": ["-hubca"]"#.to_owned(),
         "extra_sans" | "cache_agents" => format!("\"{name}\": [\"other\"]"),
         "local_listen" => r#""local_listen": "127.0.0.1:7""#.to_owned(),
         "local_uids" => r#""local_uids": []"#.to_owned(),

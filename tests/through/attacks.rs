@@ -312,7 +312,9 @@ fn of_another_ca(door: &Door) -> (std::path::PathBuf, std::path::PathBuf) {
     );
     openssl(
         door,
-        "x509 -req -in f.csr -CA fake.crt -CAkey fake.key -CAcreateserial -days 30 {V3} -out f.crt",
+        &format!(
+            "x509 -req -in f.csr -CA fake.crt -CAkey fake.key -CAcreateserial -days 30 {V3} -out f.crt"
+        ),
     );
     ["f.crt", "f.key"]
         .map(|name| door.dir.path().join(name))
