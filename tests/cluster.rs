@@ -19,6 +19,8 @@ mod flash;
 mod hostile;
 #[path = "through/informers.rs"]
 mod informers;
+#[path = "through/join.rs"]
+mod join;
 #[path = "through/kube_rs.rs"]
 mod kube_rs;
 #[path = "through/kubectl.rs"]
@@ -37,3 +39,5 @@ mod operator;
 mod places;
 #[path = "through/restarts.rs"]
 mod restarts;
+#[path = "through/rotation.rs"]
+mod rotation;

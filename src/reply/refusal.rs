@@ -123,8 +123,8 @@ impl fmt::Display for Message {
                  hub's configuration; others use its TLS port",
             ),
             Refusal::NoNodePair => f.write_str(
-                "edge-hub: a request without a token goes up as the node, and `client_cert` in the hub's configuration, \
-                 which is the node's, is not set or cannot be used",
+                "edge-hub: a request without a token goes up as the node, and the hub has no pair of the node: neither by \
+                 `client_cert` in its configuration, nor by `edge-hub join`",
             ),
             Refusal::TooManyStrangers => f.write_str(
                 "edge-hub: too many requests without a token, or with one that the API server has not accepted, come from \

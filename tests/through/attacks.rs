@@ -285,7 +285,7 @@ fn certificates_of_others() {
     }
 }
 
-fn openssl(door: &Door, words: &str) {
+pub fn openssl(door: &Door, words: &str) {
     let output = Command::new("openssl")
         .args(words.split_ascii_whitespace())
         .current_dir(door.dir.path())
