@@ -27,6 +27,8 @@ use crate::sys::near::Near;
 use crate::sys::rlimit;
 use crate::sys::wire::Wire;
 use crate::upstream::{Settings, Upstream};
+use crate::watch::held::Held;
+use crate::watch::turns::Turns;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ServerConfig;
 use std::cell::{Cell, RefCell};
@@ -63,6 +65,12 @@ pub struct Shared {
     pub strangers: Strangers,
     rules: RefCell<Rc<Rules>>,
     server_config: RefCell<Arc<ServerConfig>>,
+    /// The watches without an API server.
+    pub held: Rc<Held>,
+    /// Whose turn it is to be taken up again.
+    pub resumes: Rc<Turns>,
+    /// Whose turn it is to be told what the API server has forgotten: it takes memory.
+    pub differences: Rc<Turns>,
     tunnels: Arc<Semaphore>,
     drain: watch::Sender<bool>,
     seed: Cell<u64>,
@@ -102,7 +110,7 @@ pub fn run(path: PathBuf, config: Config) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Name resolution alone runs there.
+        // Name resolution runs there, and once in months a pair is written.
         .max_blocking_threads(limits::RESOLVER_THREADS)
         .thread_keep_alive(Duration::from_secs(1))
         .build()
@@ -245,6 +253,9 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         rules: RefCell::new(Rc::new(papers.rules())),
         server_config: RefCell::new(server_config),
         papers: RefCell::new(papers),
+        held: Rc::default(),
+        resumes: Turns::new(limits::RESUMES_MAX),
+        differences: Turns::new(1),
         renewal: renewal::Renewal::default(),
         tunnels: Arc::new(Semaphore::new(limits::UPGRADES_MAX)),
         drain: watch::Sender::new(false),

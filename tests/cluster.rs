@@ -41,3 +41,5 @@ mod places;
 mod restarts;
 #[path = "through/rotation.rs"]
 mod rotation;
+#[path = "through/splice.rs"]
+mod splice;

@@ -443,3 +443,72 @@ pub fn sans(config: &Config, cluster_ips: &[IpAddr]) -> Sans {
     }
     sans
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certs::pem;
+    use crate::sys::file::TestDirectory;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A pair that begins in this year, as text.
+    fn made(year: i32) -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.not_before = rcgen::date_time_ymd(year, 1, 1);
+        let certificate = params.self_signed(&key).unwrap();
+        pem::encode("CERTIFICATE", certificate.der())
+            + &pem::encode("PRIVATE KEY", key.serialized_der())
+    }
+
+    #[test]
+    fn of_what_was_issued_the_later_one_is_used_and_nothing_is_lost_that_was_loaded() {
+        let directory = TestDirectory::new();
+        let place = Place::new(directory.path(), Signer::Client);
+        let pair = |year| Pair::read_pem(made(year).as_bytes(), &place.pair()).unwrap();
+        let (older, newer) = (pair(2020), pair(2022));
+        let put = |text: &str, mode| {
+            fs::write(place.pair(), text).unwrap();
+            fs::set_permissions(place.pair(), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let look = |before: Option<&Pair>, unkept: Option<&Pair>| {
+            let mut warnings = Vec::new();
+            let found = issued(&place, before, unkept, &mut warnings);
+            (found, warnings.concat())
+        };
+        assert_eq!(look(None, None), (None, String::new()));
+        assert_eq!(
+            look(None, Some(&older)),
+            (Some(older.clone()), String::new())
+        );
+        let (found, warning) = look(Some(&older), None);
+        assert_eq!(found.as_ref(), Some(&older));
+        assert!(
+            warning.contains("stays in use until the hub ends"),
+            "{warning}"
+        );
+
+        let text = made(2021);
+        put(&text, 0o600);
+        let kept = Pair::read_pem(text.as_bytes(), &place.pair()).unwrap();
+        assert_eq!(
+            look(Some(&newer), None),
+            (Some(kept.clone()), String::new())
+        );
+        assert_eq!(look(None, Some(&older)).0, Some(kept));
+        assert_eq!(look(None, Some(&newer)).0, Some(newer.clone()));
+        put(&text, 0o640);
+        assert!(look(None, None).1.contains("chmod 0600"));
+
+        // A torn file, which only somebody else can have made.
+        put(&text[..text.len() / 2], 0o600);
+        let (found, warning) = look(Some(&newer), None);
+        assert_eq!(found, Some(newer));
+        assert!(
+            warning.contains("PEM") && warning.contains("stays in use"),
+            "{warning}"
+        );
+        assert_eq!(look(None, None).0, None);
+    }
+}
