@@ -9,10 +9,14 @@ mod attacks;
 mod bad_input;
 #[path = "through/cache_cli.rs"]
 mod cache_cli;
+#[path = "through/clients.rs"]
+mod clients;
 #[path = "through/door.rs"]
 mod door;
 #[path = "through/filters.rs"]
 mod filters;
+#[path = "through/flaps.rs"]
+mod flaps;
 #[path = "through/flash.rs"]
 mod flash;
 #[path = "through/hostile.rs"]
@@ -27,6 +31,8 @@ mod kube_rs;
 mod kubectl;
 #[path = "through/large.rs"]
 mod large;
+#[path = "through/leaders.rs"]
+mod leaders;
 #[path = "through/local.rs"]
 mod local;
 #[path = "through/offline.rs"]
