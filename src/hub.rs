@@ -1,11 +1,13 @@
 //! Starts every long task and knows everyone.
 
+pub mod facts;
 pub mod filters;
 pub mod last_time;
+pub mod own;
 pub mod renewal;
 pub mod store;
 
-use crate::access::{Known, Rules};
+use crate::access::{Known, Rules, Who};
 use crate::admin;
 use crate::cache::{Cache, cluster_ip};
 use crate::certs::csr::Signer;
@@ -121,12 +123,14 @@ pub fn run(path: PathBuf, config: Config) -> Result<(), Failure> {
 async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     let mut addresses = own_addresses(&config)?;
     let shared = prepare(path, config).await?;
+    shared.own();
     let mut signals = Signals::new()?;
     let mut tasks = JoinSet::new();
     open(&shared, &mut tasks)?;
     tasks.spawn_local(Rc::clone(&shared.upstream).run());
     tasks.spawn_local(Rc::clone(&shared).look_for_cluster_ips());
     tasks.spawn_local(Rc::clone(&shared).follow_papers());
+    tasks.spawn_local(facts::gather(Rc::clone(&shared)));
     for signer in [Signer::Client, Signer::Serving] {
         tasks.spawn_local(renewal::keep(Rc::clone(&shared), signer));
     }
@@ -388,6 +392,18 @@ impl Signals {
 }
 
 impl Shared {
+    /// As whom the hub asks for itself, if it can.
+    pub fn own(&self) -> Option<own::Own> {
+        let papers = self.papers.borrow();
+        let own = papers.own(&self.config.borrow().node_name);
+        let own = own.map(|(way, subject)| own::Own {
+            way,
+            who: Who::of(subject),
+        });
+        self.filters.asks(own.is_some());
+        own
+    }
+
     pub fn rules(&self) -> Rc<Rules> {
         Rc::clone(&self.rules.borrow())
     }
@@ -580,9 +596,11 @@ impl Shared {
                 store::ring_dir(&self.config.borrow().cache_dir).display()
             )
         });
+        let filters = self.filters.warnings();
         file.chain(not_loaded)
             .chain(behind)
             .chain(off)
+            .chain(filters)
             .chain(others)
             .collect()
     }
@@ -640,6 +658,7 @@ impl Shared {
             self.upstream.reload(tls, &|way| changed.contains(way));
         }
         *self.papers.borrow_mut() = papers;
+        self.own();
         self.renewal.changed();
         log::info!(
             "certificates: renewed ones are in use; what is under way ends with the old ones"

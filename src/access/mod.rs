@@ -40,6 +40,13 @@ impl fmt::Display for Who {
     }
 }
 
+impl Who {
+    /// The identity of a certificate's subject.
+    pub fn of(subject: &Subject) -> Who {
+        Who::Subject(subject.fingerprint())
+    }
+}
+
 /// Length-prefixed parts, so that no two subjects can be written alike; the groups in one order, for they are a set.
 /// Without a name the first part is empty: a group is never taken for one.
 fn digest_of(subject: &Subject) -> [u8; 32] {

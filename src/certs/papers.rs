@@ -271,6 +271,18 @@ impl Papers {
         }))
     }
 
+    /// As whom the hub asks for itself: with the pair that is its own, or else with that of this node's kubelet.
+    pub fn own(&self, node_name: &str) -> Option<(Way, &Subject)> {
+        if let Some(pair) = &self.node {
+            return Some((Way::Node, pair.subject()));
+        }
+        let user = format!("system:node:{node_name}");
+        let is_it = |subject: &&Subject| subject.common_name.as_ref() == Some(&user);
+        let mut subjects = self.identities.iter().map(|(_, pair)| pair.subject());
+        let subject = subjects.find(is_it)?;
+        Some((Way::Pair(subject.fingerprint()), subject))
+    }
+
     /// Whether anything at the door has changed: the serving pair, or whose certificates are accepted. For whom there is a
     /// pair is asked anew with each request.
     pub fn same_door(&self, other: &Papers) -> bool {
