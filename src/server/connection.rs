@@ -135,7 +135,7 @@ async fn serve_h1(shared: Rc<Shared>, stream: Wire, proof: Proof, origin: Origin
     let refusal = RefusalCell::default();
     let backlog = Backlog::default();
     let guarded = Guarded::new(
-        Wire::Tls(Box::new(stream)),
+        stream,
         shared.head_timeout(),
         refusal.clone(),
         backlog.clone(),
