@@ -4,9 +4,10 @@ use super::connection::{Busy, Underway};
 use super::guard::REFUSED_PATH;
 use super::guarded::RefusalCell;
 use super::splice::{Begin, Watch};
+use super::strangers::{Origin, TooMany};
 use super::tunnel;
 use crate::access::verdict::{Verdict, verdict};
-use crate::access::{self, Caller, Subject, Way, Who};
+use crate::access::{self, Caller, Proof, Way, Who};
 use crate::admin::metrics::From;
 use crate::cache::Begun;
 use crate::cache::answer::{self, List, What};
@@ -29,6 +30,7 @@ use crate::reply::script::Script;
 use crate::reply::{self, Body};
 use crate::request::{Asked, Form, Resource, Verb, accept, classify};
 use crate::route::{self, Opening, Plan};
+use crate::sys::clock;
 use crate::upstream::{self, RequestBody, ResponseBody, SendError, headers};
 use crate::watch::ask::Ask;
 use crate::watch::relay;
@@ -37,13 +39,15 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 /// The client's side of a connection, as the door saw it.
 pub struct Peer {
-    subject: Option<Subject>,
+    proof: Proof,
+    origin: Origin,
     refusal: RefusalCell,
     /// Of an HTTP/1.1 connection.
     backlog: Option<Backlog>,
@@ -51,14 +55,20 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whom the door found the client to be by its certificate.
-    pub fn subject(&self) -> Option<&Subject> {
-        self.subject.as_ref()
+    /// What the connection itself proves of who the client is.
+    pub fn proof(&self) -> &Proof {
+        &self.proof
     }
 
-    pub fn new(subject: Option<Subject>, refusal: RefusalCell, backlog: Option<Backlog>) -> Self {
+    pub fn new(
+        proof: Proof,
+        origin: Origin,
+        refusal: RefusalCell,
+        backlog: Option<Backlog>,
+    ) -> Self {
         Peer {
-            subject,
+            proof,
+            origin,
             refusal,
             backlog,
             busy: Rc::default(),
@@ -66,7 +76,7 @@ impl Peer {
     }
 }
 
-/// Answers one request. Every answer of the TLS listeners comes from here.
+/// Answers one request. Every answer of all listeners but the admin's comes from here.
 pub async fn handle(
     shared: Rc<Shared>,
     peer: Rc<Peer>,
@@ -74,7 +84,7 @@ pub async fn handle(
 ) -> Response<Body> {
     let started = Instant::now();
     let underway = Underway::begin(&peer.busy);
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     if head.uri.path() == REFUSED_PATH {
         let why = peer.refusal.get().unwrap_or(Refusal::NotAPath);
         let answer = (From::Hub, reply::refuse(why, ""));
@@ -89,17 +99,22 @@ pub async fn handle(
     };
     let line = AccessLine::new(&asked, started);
     let exchange = Exchange::new(&shared, &peer, &asked, &head.headers);
-    let answer = match access::authenticate(peer.subject.as_ref(), &head.headers, &shared.rules()) {
-        Ok(caller) => exchange.answer(caller, head, body).await,
-        Err(access::Refused::NotListed { common_name }) => {
-            log::warn!(
-                "client certificate refused: CN={} is not listed under `identities`",
-                common_name.unwrap_or_default().escape_debug()
-            );
-            (From::Hub, reply::refuse(Refusal::NotListed, ""))
-        }
-    };
-    finish(&peer, line, underway, answer)
+    let (from, mut response) =
+        match access::authenticate(&peer.proof, &head.headers, &shared.rules()) {
+            Ok(caller) => {
+                if peer.proof == Proof::Local && matches!(caller.way, Way::Pair(_)) {
+                    headers::strip_impersonation(&mut head.headers);
+                }
+                exchange.answer(caller, head, body).await
+            }
+            Err(why) => (From::Hub, reply::refuse(not_let_in(why), "")),
+        };
+    // What follows on such a connection was not looked at by the guard, which must take it for another protocol.
+    if asked.upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    finish(&peer, line, underway, (from, response))
 }
 
 fn finish(
@@ -111,6 +126,20 @@ fn finish(
     line.answered(response.status().as_u16(), from);
     let backlog = peer.backlog.clone();
     response.map(|body| body.with(line, Box::new(underway), backlog))
+}
+
+fn not_let_in(why: access::Refused) -> Refusal {
+    match why {
+        access::Refused::NotListed { subject } => {
+            log::warn!(
+                "client certificate refused: {} is not listed under `identities`",
+                subject.escape_debug()
+            );
+            Refusal::NotListed
+        }
+        access::Refused::NotLocal => Refusal::NotLocal,
+        access::Refused::NoNodePair => Refusal::NoNodePair,
+    }
 }
 
 fn refusal_of(why: crate::request::Refused) -> Refusal {
@@ -129,6 +158,8 @@ pub(super) struct Exchange<'a> {
     pub(super) peer: &'a Rc<Peer>,
     pub(super) asked: &'a Asked,
     authorization: Option<HeaderValue>,
+    /// It was let up as a stranger's, and is still taken for one.
+    is_stranger: Cell<bool>,
 }
 
 pub(super) type Answer = (From, Response<Body>);
@@ -145,6 +176,7 @@ impl<'a> Exchange<'a> {
             peer,
             asked,
             authorization: headers.get(header::AUTHORIZATION).cloned(),
+            is_stranger: Cell::new(false),
         }
     }
 
@@ -184,6 +216,22 @@ impl<'a> Exchange<'a> {
             Way::Pair(at) => upstream::Way::Pair(at),
             Way::Bearer if self.shared.is_known(&caller) => upstream::Way::Bearer,
             Way::Bearer | Way::Anonymous => upstream::Way::Anonymous,
+        }
+    }
+
+    /// Waits until a request may go up of which it is not known that the API server knows its caller.
+    async fn enter(&self, caller: Caller) -> Option<Answer> {
+        let is_known = || self.way(caller) != upstream::Way::Anonymous;
+        if is_known() {
+            return None;
+        }
+        let strangers = &self.shared.strangers;
+        match strangers.enter(self.peer.origin.source(), is_known).await {
+            Ok(()) => {
+                self.is_stranger.set(!is_known());
+                None
+            }
+            Err(TooMany) => Some((From::Hub, reply::refuse(Refusal::TooManyStrangers, ""))),
         }
     }
 
@@ -262,6 +310,9 @@ impl<'a> Exchange<'a> {
             }
             ask = Some(watch);
         }
+        if let Some(refused) = self.enter(caller).await {
+            return refused;
+        }
         if let Some(refused) = self.introduce(caller).await {
             return refused;
         }
@@ -331,6 +382,7 @@ impl<'a> Exchange<'a> {
         let (mut head, body) = response.into_parts();
         let caller = self.learn(caller, head.status, &head.headers);
         head.headers = headers::response_headers(head.headers);
+        self.learn_time(&head.headers);
         let content_type = text(&head.headers, header::CONTENT_TYPE).to_owned();
         let gzip = match text(&head.headers, header::CONTENT_ENCODING) {
             "" | "identity" => Some(false),
@@ -463,6 +515,10 @@ impl<'a> Exchange<'a> {
         {
             self.shared.cache.borrow_mut().forget(&caller.who, &scope);
         }
+        if self.is_stranger.get() && self.way(caller) != upstream::Way::Anonymous {
+            self.is_stranger.set(false);
+            self.shared.strangers.known(self.peer.origin.source());
+        }
         // A token is no change of the account that it is of.
         if let Some(resource) = self.asked.resource()
             && !self.asked.verb.is_read()
@@ -472,6 +528,17 @@ impl<'a> Exchange<'a> {
             self.shared.cache.borrow_mut().written(resource);
         }
         caller
+    }
+
+    /// What time the API server has, from answers that are its own: those of other groups may be another server's, and those
+    /// of subresources a pod's.
+    fn learn_time(&self, headers: &http::HeaderMap) {
+        let is_its_own = |r: &Resource| r.group.is_empty() && r.subresource.is_none();
+        if self.asked.resource().is_some_and(is_its_own)
+            && let Some(unix_secs) = clock::parse_imf_fixdate(text(headers, header::DATE))
+        {
+            self.shared.clock().told(unix_secs);
+        }
     }
 
     fn watched(&self, caller: Caller, ask: Ask, encoding: Encoding, body: ResponseBody) -> Body {
@@ -614,6 +681,9 @@ impl<'a> Exchange<'a> {
     }
 
     async fn up_as_upgrade(&self, caller: Caller, mut head: Parts, body: Incoming) -> Answer {
+        if let Some(refused) = self.enter(caller).await {
+            return refused;
+        }
         let client = head.extensions.remove::<OnUpgrade>();
         head.headers = headers::upgrade_headers(std::mem::take(&mut head.headers));
         let body = RequestBody::incoming(body);

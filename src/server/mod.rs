@@ -10,4 +10,5 @@ mod posted;
 mod reconsider;
 pub mod runtime;
 pub mod splice;
+pub mod strangers;
 pub mod tunnel;

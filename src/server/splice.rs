@@ -367,7 +367,7 @@ impl Splice {
 
     fn asker(&self, headers: &HeaderMap) -> Option<Caller> {
         let rules = self.shared.rules();
-        access::authenticate(self.peer.subject(), headers, &rules).ok()
+        access::authenticate(self.peer.proof(), headers, &rules).ok()
     }
 
     fn goes_on_as_it_began(&self, headers: &HeaderMap) -> bool {
