@@ -23,6 +23,8 @@ use crate::sys::clock::{self, Clock};
 use crate::sys::rlimit;
 use crate::sys::wire::Wire;
 use crate::upstream::{Settings, Upstream};
+use crate::watch::held::Held;
+use crate::watch::turns::Turns;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ServerConfig;
 use std::cell::{Cell, RefCell};
@@ -56,6 +58,12 @@ pub struct Shared {
     clock: Arc<Clock>,
     rules: RefCell<Rc<[Rule]>>,
     server_config: RefCell<Arc<ServerConfig>>,
+    /// The watches without an API server.
+    pub held: Rc<Held>,
+    /// Whose turn it is to be taken up again.
+    pub resumes: Rc<Turns>,
+    /// Whose turn it is to be told what the API server has forgotten: it takes memory.
+    pub differences: Rc<Turns>,
     tunnels: Arc<Semaphore>,
     drain: watch::Sender<bool>,
     seed: Cell<u64>,
@@ -231,6 +239,9 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         rules: RefCell::new(papers.rules()),
         server_config: RefCell::new(server_config),
         papers: RefCell::new(papers),
+        held: Rc::default(),
+        resumes: Turns::new(limits::RESUMES_MAX),
+        differences: Turns::new(1),
         renewal: renewal::Renewal::default(),
         tunnels: Arc::new(Semaphore::new(limits::UPGRADES_MAX)),
         drain: watch::Sender::new(false),

@@ -65,11 +65,9 @@ pub const PIECE_BYTES: usize = 16 * 1024;
 /// Longest watch event that is passed on whole. An object of the largest size that etcd takes, as JSON, fits; what is
 /// longer streams on, and if it is torn the watch ends.
 pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// A held watch is not ended before this, for client-go takes a watch that ends within a second without an event for a
-/// fault, and lists again (kubernetes-api.md 3.5).
+/// A watch is not ended before this without an event, for client-go takes one that ends within a second so for a fault,
+/// and lists again (kubernetes-api.md 3.5).
 pub const HELD_MIN: Duration = Duration::from_millis(1200);
-/// When the link is back, held watches end spread over this time.
-pub const HELD_SPREAD: Duration = Duration::from_secs(2);
 // ---- object
 
 /// Levels of nesting in one JSON document. API objects stay below 30; a schema of schemas (a CRD) below 60. The
@@ -102,6 +100,31 @@ pub const FILTERED_LIST_HELD_BYTES: u64 = 64 * 1024;
 pub const WATCH_SECS_DEFAULT: u64 = 1800;
 /// Longest life of a watch that a client can ask for: a day. It comes back by itself.
 pub const WATCH_SECS_MAX: u64 = 86_400;
+
+/// A watch that the API server ends no more than this before its time has ended as agreed; earlier, the server is being
+/// restarted, and the watch goes on elsewhere or later.
+pub const WATCH_END_SLACK: Duration = Duration::from_secs(1);
+/// Objects of all held watches of which it is remembered where they are kept: 12 bytes each on flash, nothing in memory
+/// until the collection changes. Beyond, a watch of which the API server has forgotten the version begins anew.
+pub const HELD_OBJECTS_MAX: usize = 64 * 1024;
+/// Objects of one client among which the hub looks for what has changed: 24 bytes each, for one client at a time.
+pub const DIFFERENCE_OBJECTS_MAX: usize = 16 * 1024;
+/// Bytes of the events that tell it, for one client at a time: they must be put into the order of their versions.
+pub const DIFFERENCE_BYTES_MAX: usize = 1024 * 1024;
+/// What an event costs beside its object while it waits.
+pub const DIFFERENCE_EVENT_BYTES: usize = 96;
+/// Objects on each page of a list that the hub asks for by itself, as many as client-go asks for.
+pub const LIST_PAGE_OBJECTS: u32 = 500;
+/// Held watches that ask the API server at one time to be taken up again: it answers each within a round trip.
+pub const RESUMES_MAX: usize = 8;
+/// How long the head of its answer may take. An API server under load lets a watch wait for as long as any request.
+pub const RESUME_WAIT: Duration = Duration::from_secs(60);
+/// When the link is back, held watches ask within so many times `probe_min_ms`: 2 s.
+pub const RESUME_SPREAD_FACTOR: u32 = 2;
+/// What an API server may ask to be waited for before it is asked again.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// A stream of events that is over sooner was in vain: after it the hub waits longer, that it may not ask for ever.
+pub const FRUITLESS_MAX: Duration = Duration::from_secs(1);
 
 // ---- connections of clients
 
@@ -314,6 +337,9 @@ pub const SEAL_KEY_BYTES: usize = 32;
 pub const LINK_LOG_BURST: u32 = 20;
 /// Length of that window, in seconds.
 pub const LINK_LOG_WINDOW_SECS: u64 = 60;
+
+/// How long a server that answers may say that it is not ready before it is used all the same.
+pub const NOT_READY_MAX: Duration = Duration::from_secs(60);
 
 // ---- upstream
 

@@ -7,10 +7,14 @@ mod support;
 mod bad_input;
 #[path = "through/cache_cli.rs"]
 mod cache_cli;
+#[path = "through/clients.rs"]
+mod clients;
 #[path = "through/door.rs"]
 mod door;
 #[path = "through/filters.rs"]
 mod filters;
+#[path = "through/flaps.rs"]
+mod flaps;
 #[path = "through/flash.rs"]
 mod flash;
 #[path = "through/hostile.rs"]
@@ -25,6 +29,8 @@ mod kube_rs;
 mod kubectl;
 #[path = "through/large.rs"]
 mod large;
+#[path = "through/leaders.rs"]
+mod leaders;
 #[path = "through/offline.rs"]
 mod offline;
 #[path = "through/online.rs"]
@@ -35,3 +41,5 @@ mod operator;
 mod places;
 #[path = "through/restarts.rs"]
 mod restarts;
+#[path = "through/splice.rs"]
+mod splice;

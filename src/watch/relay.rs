@@ -1,147 +1,214 @@
-//! A watch passed on from the API server: only whole frames, so that one torn by a cut never reaches the client.
+//! A watch on its way from the API server to its client: only whole frames, so that one torn by a cut never reaches the
+//! client, and after each it is known what the client was told.
 
-use super::event::{self, EventType};
+use super::event;
 use super::frame::{Framer, Step};
+use super::held::Remembered;
+use super::told::{Told, Verdict};
 use crate::cache::watched::Follower;
 use crate::limits;
 use crate::object::Encoding;
-use crate::reply::script::{BrokenOff, Pen};
+use crate::reply::script::Pen;
 use crate::upstream::ResponseBody;
 use bytes::Bytes;
+use std::pin::Pin;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
 
-/// One watch on its way.
+/// One watch, over all the streams that it has from the API server.
 pub struct Relay {
-    pen: Pen,
-    encoding: Encoding,
+    pub pen: Pen,
+    pub encoding: Encoding,
+    pub told: Told,
+    /// What the client holds, where that is kept, until it is told something else.
+    pub held: Option<Remembered>,
     framer: Framer,
     follower: Option<Follower>,
-    /// A watch list whose initial events have not ended: to end it silently now would make the client ask again at
-    /// once, for ever (kubernetes-api.md 3.4).
-    in_initial_events: bool,
     /// Part of a frame has gone out that was too long to be held back.
     torn: bool,
-    wrote: bool,
+    /// The client got anything.
+    pub wrote: bool,
+}
+
+/// Why there is no more of one stream.
+#[derive(Debug)]
+pub enum Ended {
+    /// The hub is told to end.
+    Stopped,
+    /// The API server has ended it in good order.
+    Finished,
+    /// The link broke, or what stands in it.
+    Broke,
+    /// The API server no longer has what came after the client's version; this is how it says so.
+    Expired(Bytes),
+    /// The client got the API server's error.
+    Failed,
+    /// What came is older than what the client was told.
+    Backwards,
 }
 
 impl Relay {
-    pub fn new(
-        pen: Pen,
-        encoding: Encoding,
-        follower: Option<Follower>,
-        watch_list: bool,
-    ) -> Relay {
+    pub fn new(pen: Pen, encoding: Encoding, told: Told) -> Relay {
         Relay {
             pen,
             encoding,
+            told,
+            held: None,
             framer: Framer::new(encoding, limits::FRAME_BYTES_MAX),
-            follower,
-            in_initial_events: watch_list,
+            follower: None,
             torn: false,
             wrote: false,
         }
     }
 
-    /// Passes on until the API server ends it, the link breaks, or `stop` resolves.
+    /// Passes on one stream to its end, or until `stop` resolves.
     pub async fn run(
-        mut self,
+        &mut self,
         mut body: ResponseBody,
-        stop: impl Future<Output = ()>,
-    ) -> Result<(), BrokenOff> {
-        let started = Instant::now();
-        let mut stop = std::pin::pin!(stop);
+        follower: Option<Follower>,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Ended {
+        self.framer = Framer::new(self.encoding, limits::FRAME_BYTES_MAX);
+        self.follower = follower;
         loop {
             // A stop must not wait behind a stream that never rests.
             let chunk = tokio::select! {
                 biased;
-                () = &mut stop => None,
-                chunk = body.chunk() => Some(chunk),
+                () = &mut stop => return Ended::Stopped,
+                chunk = body.chunk() => chunk,
             };
             match chunk {
-                Some(Some(Ok(chunk))) => self.pass(chunk).await,
-                Some(Some(Err(error))) => {
-                    log::debug!("watch broke off: {error}");
-                    // What ended within a second without an event makes client-go list again.
-                    if !self.wrote && !self.in_initial_events {
-                        sleep_until(started + limits::HELD_MIN).await;
+                Some(Ok(chunk)) => {
+                    if let Some(ended) = self.pass(chunk).await {
+                        return ended;
                     }
-                    return self.end(true).await;
                 }
-                Some(None) => return self.end(true).await,
-                None => return self.end(false).await,
+                Some(Err(error)) => {
+                    log::debug!("watch broke off: {error}");
+                    return Ended::Broke;
+                }
+                None => return Ended::Finished,
             }
         }
     }
 
-    async fn pass(&mut self, chunk: Bytes) {
-        let began_whole = self.framer.pending() == 0;
-        let all = chunk.clone();
+    /// Passes what is whole. Frames that lie together in what came go out together.
+    async fn pass(&mut self, chunk: Bytes) -> Option<Ended> {
+        // Of a chunk that begins with a frame, what is to go out is a piece.
+        let together = (self.framer.pending() == 0).then(|| chunk.clone());
+        let mut begins = 0;
         self.framer.push(chunk);
         loop {
-            match self.framer.next() {
-                Step::Frame(frame) => {
-                    self.look_at(&frame);
-                    if !began_whole {
-                        self.write(frame).await;
-                    }
-                }
+            let (frame, look) = match self.framer.next() {
                 Step::NeedMore => break,
+                Step::Frame(frame) => {
+                    let look = self.look_at(&frame);
+                    (frame, look)
+                }
                 Step::TooLong(bytes) => {
                     self.torn = true;
-                    if let Some(mut follower) = self.follower.take() {
-                        follower.broken();
+                    self.blind();
+                    (bytes, Look::Pass)
+                }
+            };
+            let Some(all) = &together else {
+                match look {
+                    Look::Pass => self.write(frame).await,
+                    Look::Withhold => {}
+                    Look::Ended { passes, ended } => {
+                        if passes {
+                            self.write(frame).await;
+                        }
+                        return Some(ended);
                     }
-                    if !began_whole {
-                        self.write(bytes).await;
-                    }
+                }
+                continue;
+            };
+            let behind = all.len() - self.framer.pending();
+            let before = behind - frame.len();
+            match look {
+                Look::Pass => {}
+                Look::Withhold => {
+                    self.write(all.slice(begins..before)).await;
+                    begins = behind;
+                }
+                Look::Ended { passes, ended } => {
+                    let until = if passes { behind } else { before };
+                    self.write(all.slice(begins..until)).await;
+                    return Some(ended);
                 }
             }
         }
-        if began_whole {
-            // All frames of a piece go out in one.
-            let passed = all.len() - self.framer.pending().min(all.len());
-            self.write(all.slice(..passed)).await;
+        if let Some(all) = &together {
+            let whole = all.len() - self.framer.pending();
+            self.write(all.slice(begins..whole)).await;
         }
+        None
     }
 
-    async fn write(&mut self, bytes: Bytes) {
+    /// Writes to the client what is not an event of a stream.
+    pub async fn write(&mut self, bytes: Bytes) {
         self.wrote |= !bytes.is_empty();
         self.pen.write(bytes).await;
     }
 
-    fn look_at(&mut self, frame: &Bytes) {
-        if self.follower.is_none() && !self.in_initial_events {
-            return;
+    /// Takes note of one event of the stream, and says what becomes of it.
+    fn look_at(&mut self, frame: &Bytes) -> Look {
+        if self.torn {
+            return Look::Pass;
         }
-        match event::parse(self.encoding, frame) {
-            Ok(event) => {
-                let fails = event.event_type == EventType::Error;
-                self.in_initial_events &= !(event.initial_events_end || fails);
-                if let Some(follower) = &mut self.follower {
-                    follower.event(&event);
-                }
-            }
+        let event = match event::parse(self.encoding, frame) {
+            Ok(event) => event,
             Err(malformed) => {
                 log::debug!("watch: an event that cannot be read: {malformed}");
-                if let Some(mut follower) = self.follower.take() {
-                    follower.broken();
-                }
+                self.blind();
+                return Look::Pass;
             }
+        };
+        let verdict = self.told.event(&event);
+        if verdict != Verdict::Expired && verdict != Verdict::Withhold {
+            self.held = None;
+        }
+        if let (Some(follower), Verdict::Pass | Verdict::Withhold) = (&mut self.follower, verdict) {
+            follower.event(&event);
+        }
+        match verdict {
+            Verdict::Pass => Look::Pass,
+            Verdict::Withhold => Look::Withhold,
+            Verdict::Last => Look::ended(true, Ended::Failed),
+            Verdict::Backwards => Look::ended(false, Ended::Backwards),
+            Verdict::Expired => Look::ended(false, Ended::Expired(frame.clone())),
         }
     }
 
-    async fn end(mut self, by_upstream: bool) -> Result<(), BrokenOff> {
-        if self.torn {
-            return Err(BrokenOff("a watch event was torn"));
+    /// Something passes that cannot be read.
+    fn blind(&mut self) {
+        self.told.unread();
+        if let Some(mut follower) = self.follower.take() {
+            follower.broken();
         }
-        if self.in_initial_events && by_upstream {
-            let mut out = Vec::new();
-            let message = "edge-hub: the watch broke off before its initial events were complete";
-            event::write_error(self.encoding, 503, "ServiceUnavailable", message, &mut out);
-            self.write(Bytes::from(out)).await;
-        }
-        Ok(())
+    }
+
+    /// The follower of the stream that has ended.
+    pub fn take_follower(&mut self) -> Option<Follower> {
+        self.follower.take()
+    }
+
+    /// True if the client has part of an event.
+    pub fn is_torn(&self) -> bool {
+        self.torn
+    }
+}
+
+/// What becomes of a frame.
+enum Look {
+    Pass,
+    Withhold,
+    Ended { passes: bool, ended: Ended },
+}
+
+impl Look {
+    fn ended(passes: bool, ended: Ended) -> Look {
+        Look::Ended { passes, ended }
     }
 }
 
