@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::Method;
@@ -63,7 +63,10 @@ fn signed(cluster: &Cluster, token: &str) {
     });
 }
 
+/// One at a time: several tests want the same objects.
 fn apply(cluster: &Cluster, objects: &[Value]) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
     cluster
         .kubectl()
