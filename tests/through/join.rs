@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::Method;
@@ -63,7 +63,10 @@ fn signed(cluster: &Cluster, token: &str) {
     });
 }
 
+/// One at a time: several tests want the same objects.
 fn apply(cluster: &Cluster, objects: &[Value]) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
     cluster
         .kubectl()
@@ -508,7 +511,7 @@ fn only_the_clusters_own_server_is_believed() {
         .display()
         .to_string();
     let with = |ca: &str| machine.join(&cluster.url(), &["--token", TOKEN, "--ca-file", ca]);
-    says(&with(&other), 1, &["is not signed by a CA in"]);
+    says(&with(&other), 1, &["is not signed by a CA in --ca-file"]);
     says(&with(&ca), 3, &["holds another CA", "--force"]);
     std::fs::remove_file(machine.dir.path().join("etc/ca.crt")).expect("it is there");
     says(&with(&ca), 0, &["The node has joined"]);
@@ -649,6 +652,19 @@ fn a_configuration_that_is_there_is_only_changed_by_force() {
     assert_eq!(now["cache_agents"], json!(["mine"]));
     assert_eq!(now["servers"], json!([cluster.url()]));
     assert!(now["client_cert"].is_null());
+
+    // Where the key of a request cannot be kept, none is made.
+    let mount = Mount::tmpfs(1 << 20);
+    mount.remount("ro");
+    let machine = Machine::new("join-ro").keeping(&mount.path.join("state"));
+    let output = machine.join(&cluster.url(), &["--token", TOKEN]);
+    says(
+        &output,
+        1,
+        &["Read-only", "mount it writable", "compare the hash"],
+    );
+    assert!(!output.stdout.contains("asked"), "{}", output.stdout);
+    assert_eq!(machine.written(), ["ca"]);
 }
 
 /// A control plane whose certificates live for two minutes. They begin five minutes before they are issued, so that the

@@ -39,7 +39,13 @@ pub(super) fn pinned(
         );
         match pins.is_empty() || pins.iter().any(|pin| pin.fits(&certificate)) {
             true => {
-                told(format!("trusted  {about}"));
+                let how = match pins.is_empty() {
+                    true => {
+                        ": the token has signed it; compare the hash, or give it with --ca-hash"
+                    }
+                    false => "",
+                };
+                told(format!("trusted  {about}{how}"));
                 trusted.push(certificate);
             }
             false => {

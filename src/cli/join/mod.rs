@@ -142,6 +142,10 @@ fn run(asked: &Join) -> Result<(), Failure> {
             let pair = request::fetch(&request::Terms {
                 server: &means.server,
                 authorities: &authorities,
+                source: match asked.ca_file {
+                    Some(_) => "--ca-file",
+                    None => "cluster-info",
+                },
                 token: &token,
                 place: &place,
                 wanted: &wanted,

@@ -18,6 +18,8 @@ use crate::limits::{CSR_LOOK_MIN, CSR_TELL_AFTER, JOIN_LOOK_MAX};
 pub(super) struct Terms<'a> {
     pub(super) server: &'a ServerUrl,
     pub(super) authorities: &'a Authorities,
+    /// Where they come from.
+    pub(super) source: &'static str,
     pub(super) token: &'a BootstrapToken,
     pub(super) place: &'a Place,
     pub(super) wanted: &'a Wanted<'a>,
@@ -160,7 +162,7 @@ fn exchange(
             },
         }
     };
-    let trust = Trust::Signed(terms.authorities, "cluster-info");
+    let trust = Trust::Signed(terms.authorities, terms.source);
     dial::ask(terms.server, &trust, None, &asked)
         .map(|reply| judge(ask, reply.status, &reply.body))
         .map_err(|trouble| format!("{}: {trouble}", terms.server))
