@@ -121,12 +121,6 @@ impl Place {
         Some(Pending { key, name })
     }
 
-    /// Keeps the [text](Pending::text) of a request, so that it outlives whoever has made it.
-    pub fn keep_pending(&self, text: &str) -> Result<(), FileError> {
-        make_private_directory(&self.directory)?;
-        write_whole(&self.request(), text.as_bytes(), MODE)
-    }
-
     /// Forgets the key: its request is answered, or of no use. Failing is no matter, see [`Place::begin`].
     pub fn forget_pending(&self) {
         let _ = fs::remove_file(self.request());
@@ -151,10 +145,11 @@ impl Place {
         }
     }
 
-    /// Keeps the [text](Pending::text_of_pair) of a pair. Until that is done, the one before is there, whole.
-    pub fn keep(&self, text: &str) -> Result<(), FileError> {
+    /// Keeps the [text](Pending::text) of a request, so that it outlives whoever has made it, or that of a
+    /// [pair](Pending::text_of_pair). Until that is done, the one before is there, whole.
+    pub fn keep(&self, file: &Path, text: &str) -> Result<(), FileError> {
         make_private_directory(&self.directory)?;
-        write_whole(&self.pair(), text.as_bytes(), MODE)
+        write_whole(file, text.as_bytes(), MODE)
     }
 }
 
@@ -250,7 +245,7 @@ mod tests {
         let place = Place::new(&state, Signer::Client);
         assert!(place.load().unwrap().is_none() && place.pending().is_none());
         let first = place.begin(&wanted, None).unwrap();
-        place.keep_pending(&first.text()).unwrap();
+        place.keep(&place.request(), &first.text()).unwrap();
         let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(state.clone()), mode(place.request())), (0o700, 0o600));
         let again = place.begin(&wanted, None).unwrap();
@@ -277,14 +272,16 @@ mod tests {
         let pair = place
             .accept(&issue(&again, "system:node:gw-1", &[]), &again, &wanted)
             .unwrap();
-        place.keep(&again.text_of_pair(&pair)).unwrap();
+        place
+            .keep(&place.pair(), &again.text_of_pair(&pair))
+            .unwrap();
         assert_eq!(mode(place.pair()), 0o600);
         assert_eq!(place.load().unwrap().as_ref(), Some(&pair));
 
         // A crash before the key of the request was forgotten: the next request is another one.
         let next = place.begin(&wanted, Some(&pair)).unwrap();
         assert_ne!(next.name(), again.name());
-        place.keep_pending(&next.text()).unwrap();
+        place.keep(&place.request(), &next.text()).unwrap();
         // For other names, or torn, it is another one too.
         let renamed = Wanted {
             node_name: "gw-2",

@@ -78,7 +78,8 @@ impl Sans {
 
     /// Whether all of the others are among these.
     pub fn contains(&self, others: &Sans) -> bool {
-        others.dns.is_subset(&self.dns) && others.ips.is_subset(&self.ips)
+        let names = others.dns.iter().all(|name| self.dns.contains(name));
+        names && others.ips.iter().all(|ip| self.ips.contains(ip))
     }
 
     /// How many there are.

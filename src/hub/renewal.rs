@@ -15,13 +15,13 @@ use crate::limits::{
 };
 use crate::object::{Encoding, service};
 use crate::sys::clock::rfc3339;
-use crate::sys::file::FileError;
 use crate::upstream::{RequestBody, Way};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, header};
 use std::cell::RefCell;
 use std::future::{pending, ready};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -224,8 +224,7 @@ async fn begin(
             Due::Other => "names have changed",
         }
     );
-    let (at, text) = (place.clone(), pending.text());
-    if let Err(error) = on_flash(move || at.keep_pending(&text)).await {
+    if let Err(error) = keep_on_flash(place, place.request(), pending.text()).await {
         // After a restart it is another request, which is no harm but to who approves by hand.
         log::warn!("certificates: the key of a request is kept in memory: {error}");
     }
@@ -288,8 +287,7 @@ async fn take(
         signer.word(),
         rfc3339(pair.not_after_unix_secs())
     );
-    let (at, text) = (place.clone(), pending.text_of_pair(&pair));
-    let kept = on_flash(move || at.keep(&text)).await;
+    let kept = keep_on_flash(place, place.pair(), pending.text_of_pair(&pair)).await;
     let mut unkept = shared.renewal.unkept.borrow_mut();
     unkept.retain(|(of, _)| *of != signer);
     match kept {
@@ -308,10 +306,9 @@ async fn take(
 }
 
 /// Writes on another thread: a card that pauses for seconds would hold up everybody else.
-async fn on_flash(
-    write: impl FnOnce() -> Result<(), FileError> + Send + 'static,
-) -> Result<(), String> {
-    let written = tokio::task::spawn_blocking(write).await;
+async fn keep_on_flash(place: &Place, file: PathBuf, text: String) -> Result<(), String> {
+    let place = place.clone();
+    let written = tokio::task::spawn_blocking(move || place.keep(&file, &text)).await;
     let written = written.map_err(|error| error.to_string())?;
     written.map_err(|error| error.to_string())
 }

@@ -30,10 +30,17 @@ pub(super) struct Configuration {
 /// Reads what is there. What is no JSON object is taken as an empty one, which somebody has to force.
 pub(super) fn read(path: &Path) -> Result<Configuration, Failure> {
     match read_bounded(path, CONFIG_BYTES_MAX) {
-        Ok(bytes) => Ok(Configuration {
-            is_there: true,
-            keys: serde_json::from_slice(&bytes).unwrap_or_default(),
-        }),
+        Ok(bytes) => {
+            let text = std::str::from_utf8(&bytes).unwrap_or_default();
+            let keys = match serde_json::from_str(text) {
+                Ok(Value::Object(keys)) => keys,
+                _ => Map::new(),
+            };
+            Ok(Configuration {
+                is_there: true,
+                keys,
+            })
+        }
         Err(error) if error.is_missing() => Ok(Configuration {
             is_there: false,
             keys: Map::new(),
@@ -93,8 +100,7 @@ impl Configuration {
 
     /// As it is written.
     pub(super) fn text(&self) -> String {
-        // A map of strings and what was read from JSON is always JSON.
-        serde_json::to_string_pretty(&self.keys).unwrap_or_default() + "\n"
+        format!("{:#}\n", Value::Object(self.keys.clone()))
     }
 }
 

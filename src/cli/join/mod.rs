@@ -42,13 +42,13 @@ pub(super) struct Join {
     token: Option<String>,
     /// a file with the token, - for standard input
     #[argh(option)]
-    token_file: Option<PathBuf>,
+    token_file: Option<String>,
     /// the hash of the cluster CA's key, sha256:HEX, as kubeadm prints it; only CAs with such a hash are trusted
     #[argh(option)]
     ca_hash: Vec<String>,
     /// the cluster's CA certificate, for clusters that do not show it by cluster-info
     #[argh(option)]
-    ca_file: Option<PathBuf>,
+    ca_file: Option<String>,
     /// the node's name (default: the host name)
     #[argh(option)]
     node_name: Option<String>,
@@ -57,10 +57,10 @@ pub(super) struct Join {
     config: PathBuf,
     /// where the hub keeps its pair (default: what the configuration says, /var/lib/edge-hub)
     #[argh(option)]
-    state_dir: Option<PathBuf>,
+    state_dir: Option<String>,
     /// seconds to wait until the certificate is approved (default 300)
-    #[argh(option, default = "JOIN_WAIT_SECS_DEFAULT")]
-    wait: u64,
+    #[argh(option)]
+    wait: Option<String>,
     /// join anew, and change a configuration that is there
     #[argh(switch)]
     force: bool,
@@ -95,6 +95,7 @@ struct Means {
     server: ServerUrl,
     node_name: String,
     pins: Vec<Pin>,
+    wait_secs: u64,
 }
 
 fn run(asked: &Join) -> Result<(), Failure> {
@@ -103,7 +104,7 @@ fn run(asked: &Join) -> Result<(), Failure> {
     let wish = Wish {
         server: &means.server,
         node_name: &means.node_name,
-        state_dir: asked.state_dir.as_deref(),
+        state_dir: asked.state_dir.as_deref().map(Path::new),
     };
     let changed = file.change(&wish);
     if file.is_there && !changed.is_empty() && !asked.force {
@@ -149,7 +150,7 @@ fn run(asked: &Join) -> Result<(), Failure> {
                 token: &token,
                 place: &place,
                 wanted: &wanted,
-                wait_secs: asked.wait,
+                wait_secs: means.wait_secs,
             })?;
             told(format!(
                 "written  {}: {}",
@@ -173,9 +174,13 @@ fn means(asked: &Join) -> Result<Means, Failure> {
         })
     });
     let pins = pins.collect::<Result<_, _>>()?;
-    if asked.wait > JOIN_WAIT_SECS_MAX {
-        return Err(usage(format!("--wait: {JOIN_WAIT_SECS_MAX} at most")));
-    }
+    let wait_secs = match &asked.wait {
+        None => Some(JOIN_WAIT_SECS_DEFAULT),
+        Some(text) => text.parse().ok(),
+    };
+    let wait_secs = wait_secs
+        .filter(|secs| *secs <= JOIN_WAIT_SECS_MAX)
+        .ok_or_else(|| usage(format!("--wait: seconds, {JOIN_WAIT_SECS_MAX} at most")))?;
     let node_name = asked.node_name.clone().or_else(config::host_name);
     let node_name = node_name.unwrap_or_default();
     if !config::is_node_name(&node_name) {
@@ -188,6 +193,7 @@ fn means(asked: &Join) -> Result<Means, Failure> {
         server,
         node_name,
         pins,
+        wait_secs,
     })
 }
 
@@ -196,7 +202,7 @@ fn token(asked: &Join) -> Result<BootstrapToken, Failure> {
     let usage = |text: String| failed(Exit::Usage, text);
     let (from, text) = match (&asked.token, &asked.token_file) {
         (Some(token), None) => ("--token", token.clone()),
-        (None, Some(file)) => ("--token-file", token_of(file)?),
+        (None, Some(file)) => ("--token-file", token_of(Path::new(file))?),
         _ => {
             return Err(usage(
                 "a token is needed: --token-file FILE (- for standard input), or --token ID.SECRET"
@@ -261,9 +267,8 @@ fn authorities(
     path: &Path,
 ) -> Result<Authorities, Failure> {
     let found = match &asked.ca_file {
-        Some(file) => {
-            Authorities::read(file).map_err(|e| failed(Exit::Failed, format!("--ca-file: {e}")))?
-        }
+        Some(file) => Authorities::read(Path::new(file))
+            .map_err(|e| failed(Exit::Failed, format!("--ca-file: {e}")))?,
         None => discovery::discover(&means.server, token)?,
     };
     let trusted = discovery::pinned(found, &means.pins)?;
