@@ -1,10 +1,12 @@
 //! Starts every long task and knows everyone.
 
+pub mod facts;
 pub mod filters;
+pub mod own;
 pub mod renewal;
 pub mod store;
 
-use crate::access::{Known, Rule};
+use crate::access::{Known, Rule, Who};
 use crate::admin;
 use crate::cache::{Cache, cluster_ip};
 use crate::certs::csr::Signer;
@@ -114,11 +116,13 @@ pub fn run(path: PathBuf, config: Config) -> Result<(), Failure> {
 async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     let mut addresses = own_addresses(&config)?;
     let shared = prepare(path, config).await?;
+    shared.own();
     let mut signals = Signals::new()?;
     let mut tasks = JoinSet::new();
     open(&shared, &mut tasks)?;
     tasks.spawn_local(Rc::clone(&shared.upstream).run());
     tasks.spawn_local(Rc::clone(&shared).look_for_cluster_ips());
+    tasks.spawn_local(facts::gather(Rc::clone(&shared)));
     for signer in [Signer::Client, Signer::Serving] {
         tasks.spawn_local(renewal::keep(Rc::clone(&shared), signer));
     }
@@ -363,6 +367,18 @@ impl Signals {
 }
 
 impl Shared {
+    /// As whom the hub asks for itself, if it can.
+    pub fn own(&self) -> Option<own::Own> {
+        let papers = self.papers.borrow();
+        let own = papers.own(&self.config.borrow().node_name);
+        let own = own.map(|(way, subject)| own::Own {
+            way,
+            who: Who::of(subject),
+        });
+        self.filters.asks(own.is_some());
+        own
+    }
+
     pub fn rules(&self) -> Rc<[Rule]> {
         Rc::clone(&self.rules.borrow())
     }
@@ -523,7 +539,12 @@ impl Shared {
                 store::ring_dir(&self.config.borrow().cache_dir).display()
             )
         });
-        file.chain(not_loaded).chain(off).chain(others).collect()
+        let filters = self.filters.warnings();
+        file.chain(not_loaded)
+            .chain(off)
+            .chain(filters)
+            .chain(others)
+            .collect()
     }
 
     /// What is wrong with showing what is kept; told once in the log, and in `status` until it is over.
@@ -579,6 +600,7 @@ impl Shared {
             self.upstream.reload(tls);
         }
         *self.papers.borrow_mut() = papers;
+        self.own();
         self.renewal.changed();
         log::info!(
             "certificates: renewed ones are in use; what is under way ends with the old ones"

@@ -82,10 +82,35 @@ pub const TYPE_NAME_BYTES_MAX: usize = 256;
 /// `continue` token, which holds one storage key (under 1 KiB). What is bigger is no list (a Table's rows end here).
 pub const LIST_HEAD_BYTES_MAX: usize = 16 * 1024;
 
+// ---- the hub's own lists
+
+/// Between two tries to list or watch, at first and at most, when the API server gave no answer.
+pub const OWN_RETRY_MIN: Duration = Duration::from_secs(1);
+/// See [`OWN_RETRY_MIN`].
+pub const OWN_RETRY_MAX: Duration = Duration::from_secs(60);
+/// The same, when it refused: somebody has to give the hub the right, or install what is asked for.
+pub const OWN_REFUSED_RETRY: Duration = Duration::from_secs(300);
+/// How long the head of an answer may take.
+pub const OWN_ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// Its own watches live this long to twice as long: client-go's live as long.
+pub const OWN_WATCH_SECS: u64 = 300;
+
 // ---- filter
+
+/// Services that ask for a topology; some 100 bytes each. Beyond it no topology is known.
+pub const TOPOLOGIES_MAX: usize = 8192;
+/// Nodes of one pool, some 60 bytes each: more than one site has.
+pub const POOL_NODES_MAX: usize = 4096;
+/// How long after its start a hub lets requests wait for what the filters go by: two answers of the API server.
+pub const FACTS_WAIT: Duration = Duration::from_secs(5);
 
 /// Largest object that a filter looks at: as long as the longest event of a watch that is passed on whole.
 pub const FILTERED_OBJECT_BYTES_MAX: usize = FRAME_BYTES_MAX;
+/// A client that goes on with its watch within this time after the filters have changed may have been told what is before
+/// that by the filters as they were: client-go's watches end after ten minutes at most, and go on.
+pub const FILTERS_NEWS: Duration = Duration::from_secs(600);
+/// Changes of the filters seldom come alone: so long is waited for the next.
+pub const FILTERS_SETTLE: Duration = Duration::from_millis(300);
 /// Objects that one watch's client is not told of, some 60 bytes each: more Services than a site hides from one pool.
 pub const HIDDEN_KEYS_MAX: usize = 1024;
 /// Bytes of a compressed list that are inflated before what came of them goes out: a thousand times as much at most.

@@ -40,6 +40,13 @@ impl fmt::Display for Who {
     }
 }
 
+impl Who {
+    /// The identity of a certificate's subject.
+    pub fn of(subject: &Subject) -> Who {
+        Who::Subject(digest_of(subject))
+    }
+}
+
 /// Length-prefixed parts, so that no two subjects can be written alike.
 fn digest_of(subject: &Subject) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
@@ -106,7 +113,7 @@ pub fn authenticate(
             });
         };
         return Ok(Caller {
-            who: Who::Subject(digest_of(subject)),
+            who: Who::of(subject),
             way: Way::Pair(at as u16),
         });
     }

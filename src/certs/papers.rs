@@ -224,6 +224,18 @@ impl Papers {
         }))
     }
 
+    /// As whom the hub asks for itself: with the pair that is its own, or else with that of this node's kubelet.
+    pub fn own(&self, node_name: &str) -> Option<(Way, &Subject)> {
+        if let Some(pair) = &self.node {
+            return Some((Way::Node, pair.subject()));
+        }
+        let user = format!("system:node:{node_name}");
+        let is_it = |(rule, _): &(Rule, Pair)| rule.common_name == user;
+        let at = self.identities.iter().position(is_it)?;
+        let (_, pair) = self.identities.get(at)?;
+        Some((Way::Pair(at as u16), pair.subject()))
+    }
+
     /// Whether anything at the door has changed: the serving pair, or whose certificates are accepted and for whom.
     pub fn same_door(&self, other: &Papers) -> bool {
         self.serving.fingerprint() == other.serving.fingerprint()

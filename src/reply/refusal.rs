@@ -131,7 +131,8 @@ impl fmt::Display for Message {
                 "edge-hub: the API server's answer cannot be read by the filters that answers to this program must pass",
             ),
             Refusal::NotDecided => f.write_str(
-                "edge-hub: what Services ask of their topology is not known yet, so endpoints cannot be chosen",
+                "edge-hub: what Services ask of their topology is not known, so endpoints cannot be chosen; `edge-hub \
+                 status` says why",
             ),
             Refusal::BodyBroken => f.write_str("edge-hub: bad request: the body broke off before its end"),
         }

@@ -4,6 +4,8 @@
 use super::handle::{Exchange, text};
 use super::splice::Splice;
 use crate::cache::keep::{Head, Keeper};
+use crate::filter::list::Rewriter;
+use crate::filter::{Judge, Verdict};
 use crate::limits;
 use crate::object::gunzip::Gunzip;
 use crate::object::list::{ListHead, ListScanner};
@@ -76,7 +78,17 @@ impl Splice {
         }
         difference.held_all()?;
         let accept = accept::only_list(self.relay.encoding, &held.list.type_meta);
-        let (head, keeper) = self.list(accept, &mut difference).await?;
+        let judge = self
+            .relay
+            .lens
+            .as_ref()
+            .map(|lens| lens.stage.judge().clone());
+        let mut there = |object: &[u8], verdict: &Verdict| match verdict {
+            Verdict::Keep => difference.there(object),
+            Verdict::Replace(told) => difference.there(told),
+            Verdict::Drop => Ok(()),
+        };
+        let (head, keeper) = self.list(accept, judge.as_ref(), &mut there).await?;
         // Before the new list takes the place of what the client holds.
         if difference.has_gone() {
             let mut reading = held.list.read();
@@ -111,17 +123,19 @@ impl Splice {
         Ok(())
     }
 
-    /// Lists what is watched, page by page. It is kept once the keeper that is returned has finished.
-    async fn list(
+    /// Lists what is watched, page by page, and hands each object to `there` with the verdict on it. It is kept, as it is
+    /// told, once the keeper that is returned has finished.
+    pub(super) async fn list(
         &self,
         accept: &'static str,
-        difference: &mut Difference,
+        judge: Option<&Judge>,
+        there: There<'_>,
     ) -> Result<Listed, Failed> {
         let mut next = String::new();
         loop {
             let no_list = Failed::Never("there is no list of what is watched");
             let page = self.ask.list(accept, &next).ok_or(no_list)?;
-            let (head, keeper) = self.page(&page, difference).await?;
+            let (head, keeper) = self.page(&page, judge, there).await?;
             if head.continue_token.is_empty() {
                 return Ok((head, keeper));
             }
@@ -132,11 +146,16 @@ impl Splice {
         }
     }
 
-    async fn page(&self, page: &Parts, difference: &mut Difference) -> Result<Listed, Failed> {
+    async fn page(
+        &self,
+        page: &Parts,
+        judge: Option<&Judge>,
+        there: There<'_>,
+    ) -> Result<Listed, Failed> {
         let asked = classify(page).map_err(|_| Failed::Over)?;
-        if self.shared.filters.judge(&asked).is_some() {
-            // The client holds what a filter has made of it.
-            return Err(Failed::Never("what the client is told is filtered"));
+        let judge = judge.filter(|judge| !judge.set.is_empty());
+        if judge.is_some_and(Judge::is_blind) {
+            return Err(Failed::Later);
         }
         let caller = self.caller(&page.headers).ok_or(Failed::Over)?;
         let exchange = Exchange {
@@ -168,47 +187,104 @@ impl Splice {
         let seen = Head {
             status: 200,
             content_type,
-            gzip,
+            gzip: false,
             begun,
         };
         let keeper = Keeper::new(&self.shared.cache, &asked, self.who, &seen);
-        read(self.relay.encoding, gzip, body, keeper, difference).await
+        let page = Page {
+            encoding: self.relay.encoding,
+            gzip,
+            body,
+            keeper,
+        };
+        match judge {
+            None => page.read(there).await,
+            Some(judge) => page.read_judged(judge, there).await,
+        }
     }
 }
 
-/// Reads one page.
-async fn read(
+/// Who is shown each object of a list, and the verdict on it.
+pub(super) type There<'a> = &'a mut dyn FnMut(&[u8], &Verdict) -> Result<(), Unknown>;
+
+/// One page on its way.
+struct Page {
     encoding: Encoding,
     gzip: bool,
-    mut body: ResponseBody,
-    mut keeper: Option<Keeper>,
-    difference: &mut Difference,
-) -> Result<Listed, Failed> {
-    let mut scanner = ListScanner::new(encoding, limits::OBJECT_BYTES_MAX);
-    let mut gunzip = gzip.then(Gunzip::default);
-    let unknown = Cell::new(None);
-    let mut item = |object: &[u8]| {
-        if unknown.get().is_none() {
-            unknown.set(difference.there(object).err());
-        }
-    };
-    while let Some(chunk) = body.chunk().await {
-        let chunk = chunk.map_err(|_| Failed::Later)?;
+    body: ResponseBody,
+    keeper: Option<Keeper>,
+}
+
+impl Page {
+    async fn read(mut self, there: There<'_>) -> Result<Listed, Failed> {
+        let mut scanner = ListScanner::new(self.encoding, limits::OBJECT_BYTES_MAX);
+        let mut keeper = self.keeper.take();
+        let unknown = Cell::new(None);
+        let mut take = |bytes: &[u8]| {
+            if let Some(keeper) = &mut keeper {
+                keeper.feed(bytes);
+            }
+            scanner.feed(bytes, &mut |object| {
+                if unknown.get().is_none() {
+                    unknown.set(there(object, &Verdict::Keep).err());
+                }
+            })
+        };
+        self.plain(&mut take, &unknown).await?;
+        Ok((scanner.finish()?, keeper))
+    }
+
+    /// The same, as the filters say it.
+    async fn read_judged(mut self, judge: &Judge, there: There<'_>) -> Result<Listed, Failed> {
+        let mut rewriter = Rewriter::new(self.encoding, judge.kind.name(), judge.growth());
+        let (mut keeper, encoding) = (self.keeper.take(), self.encoding);
+        let unknown = Cell::new(None);
+        let mut out = Vec::new();
+        let mut of_item = |object: &[u8]| {
+            let verdict = judge.of(encoding, object)?;
+            if unknown.get().is_none() {
+                unknown.set(there(object, &verdict).err());
+            }
+            Ok(verdict)
+        };
+        let mut take = |bytes: &[u8]| {
+            out.clear();
+            let fed = rewriter.feed(bytes, &mut of_item, &mut out);
+            if let Some(keeper) = &mut keeper {
+                keeper.feed(&out);
+            }
+            fed.map_err(|_| Malformed::Shape)
+        };
+        self.plain(&mut take, &unknown).await?;
+        let (head, tail) = rewriter.finish().map_err(|_| Malformed::Truncated)?;
         if let Some(keeper) = &mut keeper {
-            keeper.feed(&chunk);
-        }
-        match &mut gunzip {
-            None => scanner.feed(&chunk, &mut item)?,
-            Some(gunzip) => {
-                gunzip.feed(&chunk, &mut |piece| scanner.feed(piece, &mut item))?;
+            for piece in tail.pieces() {
+                keeper.feed(&piece);
             }
         }
-        if let Some(why) = unknown.get() {
-            return Err(why.into());
+        Ok((head, keeper))
+    }
+
+    /// Hands the body on, inflated.
+    async fn plain(
+        &mut self,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), Malformed>,
+        unknown: &Cell<Option<Unknown>>,
+    ) -> Result<(), Failed> {
+        let mut gunzip = self.gzip.then(Gunzip::default);
+        while let Some(chunk) = self.body.chunk().await {
+            let chunk = chunk.map_err(|_| Failed::Later)?;
+            match &mut gunzip {
+                None => take(&chunk)?,
+                Some(gunzip) => gunzip.feed(&chunk, take)?,
+            }
+            if let Some(why) = unknown.get() {
+                return Err(why.into());
+            }
+        }
+        match gunzip.is_none_or(|gunzip| gunzip.is_complete()) {
+            true => Ok(()),
+            false => Err(Malformed::Truncated.into()),
         }
     }
-    if gunzip.is_some_and(|gunzip| !gunzip.is_complete()) {
-        return Err(Malformed::Truncated.into());
-    }
-    Ok((scanner.finish()?, keeper))
 }

@@ -25,7 +25,7 @@ use crate::reply::filtered::{self, NotTold, Unfiltered};
 use crate::reply::refusal::Refusal;
 use crate::reply::script::Script;
 use crate::reply::{self, Body};
-use crate::request::{Asked, Resource, Verb, accept, classify};
+use crate::request::{Asked, Form, Resource, Verb, accept, classify};
 use crate::route::{self, Opening, Plan};
 use crate::upstream::{self, RequestBody, ResponseBody, SendError, headers};
 use crate::watch::ask::Ask;
@@ -228,6 +228,16 @@ impl Exchange<'_> {
         if let Some(refused) = self.introduce(caller, &head).await {
             return refused;
         }
+        let judge = self.shared.filters.judge(self.asked).await;
+        if judge.as_ref().is_some_and(Judge::is_blind) {
+            filtered::note(&Fault::Cannot(Cannot::Decide));
+            return (From::Hub, reply::refuse(Refusal::NotDecided, ""));
+        }
+        let odd = |ask: &Ask| ask.takes_tables() || self.asked.best().form != Form::Object;
+        if judge.is_some() && ask.as_ref().is_some_and(odd) {
+            // Of a list the answer itself shows what it is; of a watch that may never come.
+            return self.not_told(caller, NotTold::from(Malformed::Shape)).await;
+        }
         let body = RequestBody::incoming(body);
         let begun = self.shared.cache.borrow().begun();
         let send = self.shared.upstream.send(self.way(caller), &head, body);
@@ -238,9 +248,13 @@ impl Exchange<'_> {
         match sent {
             Ok(Ok(response)) => {
                 let begun = Some(begun).filter(|_| head.method == Method::GET);
-                match self.shared.filters.judge(self.asked) {
+                match judge {
                     Some(judge) if response.status() == StatusCode::OK && ask.is_none() => {
                         Box::pin(self.pass_filtered(caller, begun, response, judge)).await
+                    }
+                    Some(_) if response.status() == StatusCode::OK && !is_plain(&response) => {
+                        let why = NotTold::from(Malformed::Syntax);
+                        Box::pin(self.not_told(caller, why)).await
                     }
                     _ => (From::Cloud, self.pass(caller, begun, ask, response)),
                 }
@@ -431,6 +445,7 @@ impl Exchange<'_> {
             told: Told::new(options),
             class: self.shared.cache.borrow().class(&self.asked.agent),
             lifetime: relay::lifetime(options.timeout_secs, self.shared.random()),
+            lens: self.shared.filters.lens(self.asked, encoding),
         }
     }
 
@@ -598,6 +613,15 @@ fn not_found(encoding: Encoding, resource: Option<&Resource>) -> Response<Body> 
     let mut out = Vec::new();
     write_status(encoding, &status, &mut out);
     reply::whole(404, accept::content_type(encoding), out)
+}
+
+/// Whether the events of a watch can be read as they come.
+fn is_plain(response: &Response<ResponseBody>) -> bool {
+    accept::encoding_of(text(response.headers(), header::CONTENT_TYPE)).is_some()
+        && matches!(
+            text(response.headers(), header::CONTENT_ENCODING),
+            "" | "identity"
+        )
 }
 
 fn with_content_type(mut response: Response<Body>, content_type: &'static str) -> Response<Body> {

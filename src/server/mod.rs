@@ -6,6 +6,7 @@ pub mod connection;
 pub mod guard;
 pub mod guarded;
 pub mod handle;
+mod reconsider;
 pub mod runtime;
 pub mod splice;
 pub mod tunnel;

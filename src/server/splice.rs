@@ -6,9 +6,11 @@ use super::handle::{Exchange, Peer, text};
 use crate::access::{self, Caller, Who};
 use crate::cache::answer::{self, List};
 use crate::cache::watched::Follower;
+use crate::filter::list::Fault;
 use crate::hub::Shared;
 use crate::limits;
 use crate::object::Encoding;
+use crate::reply::filtered;
 use crate::reply::list::write_added;
 use crate::reply::script::{BrokenOff, Pen};
 use crate::request::agent::Class;
@@ -16,7 +18,7 @@ use crate::request::{accept, classify};
 use crate::upstream::{RequestBody, ResponseBody};
 use crate::watch::ask::Ask;
 use crate::watch::event;
-use crate::watch::relay::{Ended, Relay};
+use crate::watch::relay::{Ended, Lens, Relay};
 use crate::watch::told::{GoOn, Told};
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -36,6 +38,8 @@ pub struct Watch {
     /// What the program is that asks; `None`: one whose answers are not kept.
     pub class: Option<Class>,
     pub lifetime: Duration,
+    /// What the client sees it through.
+    pub lens: Option<Box<Lens>>,
 }
 
 /// What the answer begins with.
@@ -87,7 +91,7 @@ impl Watch {
         let mut splice = Splice {
             started,
             until: started + self.lifetime,
-            relay: Relay::new(pen, self.encoding, self.told),
+            relay: Relay::new(pen, self.encoding, self.told, self.lens),
             rank: self.class.map_or(0, |class| class as u8 + 1),
             shared: self.shared,
             peer: self.peer,
@@ -101,9 +105,19 @@ impl Watch {
             begin => Box::pin(splice.begin(begin, stop.as_mut())).await,
         };
         while let Some(stream) = next {
-            let (body, follower) = *stream;
+            let (mut body, follower) = *stream;
             let since = Instant::now();
-            let ended = splice.relay.run(body, follower, stop.as_mut()).await;
+            splice.relay.begin(follower);
+            let ended = loop {
+                match splice.relay.run(&mut body, stop.as_mut()).await {
+                    Ended::News => match Box::pin(splice.reconsider()).await {
+                        Ok(()) => {}
+                        Err(ended) => break ended,
+                    },
+                    ended => break ended,
+                }
+            };
+            drop(body);
             splice.fruitless = match since.elapsed() < limits::FRUITLESS_MAX {
                 true => splice.fruitless.saturating_add(1),
                 false => 0,
@@ -139,12 +153,16 @@ impl Splice {
         match ended {
             Ended::Stopped | Ended::Failed => return None,
             Ended::Backwards => return self.expire(None).await,
+            Ended::NotFiltered(why) => {
+                filtered::note(&Fault::Cannot(why));
+                return self.fail(500, "InternalError", NOT_FILTERED).await;
+            }
             Ended::Expired(said) => return self.hold(Some(said), stop).await,
             // The API server has ended it because its time is over, not because it is restarted.
             Ended::Finished if Instant::now() + limits::WATCH_END_SLACK >= self.until => {
                 return None;
             }
-            Ended::Finished | Ended::Broke => {}
+            Ended::Finished | Ended::Broke | Ended::News => {}
         }
         if self.relay.is_torn() {
             return None;
@@ -294,6 +312,19 @@ impl Splice {
         if exchange.introduce(caller, &head).await.is_some() {
             return Attempt::Over;
         }
+        if let Some(lens) = self
+            .relay
+            .lens
+            .as_mut()
+            .filter(|l| l.stage.judge().is_blind())
+        {
+            // The client was told what is kept, which needs no judge.
+            match self.shared.filters.judge(&asked).await {
+                Some(judge) if judge.is_blind() => return Attempt::Later(limits::OWN_RETRY_MIN),
+                Some(judge) => lens.stage.take(judge),
+                None => {}
+            }
+        }
         let way = exchange.way(caller);
         let send = self.shared.upstream.send(way, &head, RequestBody::Empty);
         let response = match timeout(limits::RESUME_WAIT, send).await {
@@ -331,7 +362,7 @@ impl Splice {
     }
 
     /// Whole seconds that the watch has left, and never none: to a server that is no end.
-    fn secs_left(&self) -> u64 {
+    pub(super) fn secs_left(&self) -> u64 {
         let left = self.until.saturating_duration_since(Instant::now());
         (left + Duration::from_millis(999)).as_secs().max(1)
     }
@@ -403,6 +434,8 @@ impl Splice {
     }
 }
 
+const NOT_FILTERED: &str =
+    "edge-hub: an event cannot be read by the filters that answers to this program must pass";
 const BROKE_OFF: &str = "edge-hub: the watch broke off before its initial events were complete";
 
 fn now() -> std::time::Instant {

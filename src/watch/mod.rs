@@ -5,6 +5,7 @@ pub mod difference;
 pub mod event;
 pub mod frame;
 pub mod held;
+pub mod news;
 pub mod relay;
 pub mod stage;
 pub mod told;

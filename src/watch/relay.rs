@@ -1,18 +1,23 @@
 //! A watch on its way from the API server to its client: only whole frames, so that one torn by a cut never reaches the
 //! client, and after each it is known what the client was told.
 
-use super::event;
+use super::event::{self, Event};
 use super::frame::{Framer, Step};
 use super::held::Remembered;
+use super::stage::{Stage, Staged};
 use super::told::{Told, Verdict};
 use crate::cache::watched::Follower;
+use crate::filter::Cannot;
+use crate::filter::rules::InForce;
 use crate::limits;
-use crate::object::Encoding;
+use crate::object::{Encoding, Malformed};
 use crate::reply::script::Pen;
 use crate::upstream::ResponseBody;
 use bytes::Bytes;
+use std::future::pending;
 use std::pin::Pin;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// One watch, over all the streams that it has from the API server.
 pub struct Relay {
@@ -21,12 +26,21 @@ pub struct Relay {
     pub told: Told,
     /// What the client holds, where that is kept, until it is told something else.
     pub held: Option<Remembered>,
+    /// What the client sees it through; `None`: no filter will ever be about what is watched.
+    pub lens: Option<Box<Lens>>,
     framer: Framer,
     follower: Option<Follower>,
     /// Part of a frame has gone out that was too long to be held back.
     torn: bool,
     /// The client got anything.
     pub wrote: bool,
+}
+
+/// The filters of one watch.
+pub struct Lens {
+    pub stage: Stage,
+    /// Says when others may be in force, or go by something else.
+    pub news: watch::Receiver<InForce>,
 }
 
 /// Why there is no more of one stream.
@@ -44,15 +58,20 @@ pub enum Ended {
     Failed,
     /// What came is older than what the client was told.
     Backwards,
+    /// What came cannot be told: the filters have no verdict.
+    NotFiltered(Cannot),
+    /// It goes on; but the filters have changed, and the client is to be told what is different.
+    News,
 }
 
 impl Relay {
-    pub fn new(pen: Pen, encoding: Encoding, told: Told) -> Relay {
+    pub fn new(pen: Pen, encoding: Encoding, told: Told, lens: Option<Box<Lens>>) -> Relay {
         Relay {
             pen,
             encoding,
             told,
             held: None,
+            lens,
             framer: Framer::new(encoding, limits::FRAME_BYTES_MAX),
             follower: None,
             torn: false,
@@ -60,20 +79,33 @@ impl Relay {
         }
     }
 
-    /// Passes on one stream to its end, or until `stop` resolves.
-    pub async fn run(
-        &mut self,
-        mut body: ResponseBody,
-        follower: Option<Follower>,
-        mut stop: Pin<&mut impl Future<Output = ()>>,
-    ) -> Ended {
+    /// Another stream begins.
+    pub fn begin(&mut self, follower: Option<Follower>) {
         self.framer = Framer::new(self.encoding, limits::FRAME_BYTES_MAX);
         self.follower = follower;
+    }
+
+    /// Passes on one stream to its end, or until `stop` resolves, or there is news; then it may go on.
+    pub async fn run(
+        &mut self,
+        body: &mut ResponseBody,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Ended {
         loop {
+            // Before a version says what the client was told, nobody could say what is different.
+            let lens = self.lens.as_mut();
+            let lens = lens.filter(|_| self.told.version().is_some());
+            let news = async {
+                match lens {
+                    Some(lens) => drop(lens.news.changed().await),
+                    None => pending().await,
+                }
+            };
             // A stop must not wait behind a stream that never rests.
             let chunk = tokio::select! {
                 biased;
                 () = &mut stop => return Ended::Stopped,
+                () = news => return Ended::News,
                 chunk = body.chunk() => chunk,
             };
             match chunk {
@@ -104,6 +136,10 @@ impl Relay {
                     let look = self.look_at(&frame);
                     (frame, look)
                 }
+                Step::TooLong(bytes) if self.is_filtered() => {
+                    let why = Cannot::Read(Malformed::TooLarge);
+                    (bytes, Look::ended(false, Ended::NotFiltered(why)))
+                }
                 Step::TooLong(bytes) => {
                     self.torn = true;
                     self.blind();
@@ -113,6 +149,7 @@ impl Relay {
             let Some(all) = &together else {
                 match look {
                     Look::Pass => self.write(frame).await,
+                    Look::Instead(frame) => self.write(frame).await,
                     Look::Withhold => {}
                     Look::Ended { passes, ended } => {
                         if passes {
@@ -127,6 +164,11 @@ impl Relay {
             let before = behind - frame.len();
             match look {
                 Look::Pass => {}
+                Look::Instead(frame) => {
+                    self.write(all.slice(begins..before)).await;
+                    self.write(frame).await;
+                    begins = behind;
+                }
                 Look::Withhold => {
                     self.write(all.slice(begins..before)).await;
                     begins = behind;
@@ -158,26 +200,53 @@ impl Relay {
         }
         let event = match event::parse(self.encoding, frame) {
             Ok(event) => event,
+            Err(malformed) if self.is_filtered() => {
+                return Look::ended(false, Ended::NotFiltered(malformed.into()));
+            }
             Err(malformed) => {
                 log::debug!("watch: an event that cannot be read: {malformed}");
                 self.blind();
                 return Look::Pass;
             }
         };
-        let verdict = self.told.event(&event);
-        if verdict != Verdict::Expired && verdict != Verdict::Withhold {
+        let staged = match &mut self.lens {
+            Some(lens) => lens.stage.event(&event),
+            None => Ok(Staged::AsItCame),
+        };
+        match staged {
+            Ok(Staged::AsItCame) => Look::of(self.note(&event, true), frame),
+            Ok(Staged::Instead(instead)) => match event::parse(self.encoding, &instead) {
+                Ok(event) => match self.note(&event, true) {
+                    Verdict::Pass => Look::Instead(instead.into()),
+                    verdict => Look::of(verdict, frame),
+                },
+                Err(malformed) => Look::ended(false, Ended::NotFiltered(malformed.into())),
+            },
+            // The client was told all that there is for it to know up to here.
+            Ok(Staged::Nothing) => match self.note(&event, false) {
+                Verdict::Pass => Look::Withhold,
+                verdict => Look::of(verdict, frame),
+            },
+            Err(why) => Look::ended(false, Ended::NotFiltered(why)),
+        }
+    }
+
+    /// Takes note of an event that the client gets, or that is not for it.
+    fn note(&mut self, event: &Event<'_>, is_told: bool) -> Verdict {
+        let verdict = self.told.event(event);
+        if is_told && verdict != Verdict::Expired && verdict != Verdict::Withhold {
             self.held = None;
         }
-        if let (Some(follower), Verdict::Pass | Verdict::Withhold) = (&mut self.follower, verdict) {
-            follower.event(&event);
+        let follows = matches!(verdict, Verdict::Pass | Verdict::Withhold);
+        if let Some(follower) = self.follower.as_mut().filter(|_| is_told && follows) {
+            follower.event(event);
         }
-        match verdict {
-            Verdict::Pass => Look::Pass,
-            Verdict::Withhold => Look::Withhold,
-            Verdict::Last => Look::ended(true, Ended::Failed),
-            Verdict::Backwards => Look::ended(false, Ended::Backwards),
-            Verdict::Expired => Look::ended(false, Ended::Expired(frame.clone())),
-        }
+        verdict
+    }
+
+    fn is_filtered(&self) -> bool {
+        let judge = self.lens.as_ref().map(|lens| lens.stage.judge());
+        judge.is_some_and(|judge| !judge.set.is_empty())
     }
 
     /// Something passes that cannot be read.
@@ -202,11 +271,27 @@ impl Relay {
 /// What becomes of a frame.
 enum Look {
     Pass,
+    /// This goes out in its place.
+    Instead(Bytes),
     Withhold,
-    Ended { passes: bool, ended: Ended },
+    Ended {
+        passes: bool,
+        ended: Ended,
+    },
 }
 
 impl Look {
+    /// Of a frame that goes out as it came, if it does.
+    fn of(verdict: Verdict, frame: &Bytes) -> Look {
+        match verdict {
+            Verdict::Pass => Look::Pass,
+            Verdict::Withhold => Look::Withhold,
+            Verdict::Last => Look::ended(true, Ended::Failed),
+            Verdict::Backwards => Look::ended(false, Ended::Backwards),
+            Verdict::Expired => Look::ended(false, Ended::Expired(frame.clone())),
+        }
+    }
+
     fn ended(passes: bool, ended: Ended) -> Look {
         Look::Ended { passes, ended }
     }
