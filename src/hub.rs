@@ -26,6 +26,7 @@ use crate::sys::address::AddressGuard;
 use crate::sys::clock::{self, Clock, Sanity};
 use crate::sys::file;
 use crate::sys::near::Near;
+use crate::sys::notify::{Phase, ServiceManager};
 use crate::sys::rlimit;
 use crate::sys::wire::Wire;
 use crate::upstream::{Settings, Upstream};
@@ -135,7 +136,9 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
         tasks.spawn_local(renewal::keep(Rc::clone(&shared), signer));
     }
     tasks.spawn_local(admin::view::keep(Rc::clone(&shared)));
-    tasks.spawn_local(admin::control::keep(Rc::clone(&shared)));
+    if cfg!(feature = "cache-cli") {
+        tasks.spawn_local(admin::control::keep(Rc::clone(&shared)));
+    }
     tasks.spawn_local(Rc::clone(&shared).keep_what_was_told());
     let config = shared.config.borrow().clone();
     log::info!(
@@ -154,12 +157,18 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     );
     let mut minute = interval(Duration::from_secs(60));
     minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let manager = ServiceManager::from_env();
+    let mut lives = interval(manager.lives_every());
+    lives.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    manager.tell(Phase::Serves);
     loop {
         tokio::select! {
             biased;
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
             _ = signals.reload.recv() => shared.reload(),
+            _ = signals.look.recv() => shared.upstream.probe_now(),
+            _ = lives.tick() => manager.tell(Phase::Lives),
             _ = minute.tick() => {
                 addresses.check().iter().for_each(|change| log::info!("address: {change}"));
                 shared.look_at_papers();
@@ -167,6 +176,8 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
             }
         }
     }
+    let within = shared.config.borrow().drain + limits::FLUSH_WAIT + Duration::from_secs(5);
+    manager.tell(Phase::Ends { within });
     shared.last_time.keep_before_the_worst();
     drain(&shared, &mut tasks).await;
     let flushed = shared.cache.borrow_mut().flush();
@@ -376,6 +387,8 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     reload: Signal,
+    /// The network has changed: a server that is down may be up.
+    look: Signal,
 }
 
 impl Signals {
@@ -387,6 +400,7 @@ impl Signals {
             terminate: one(SignalKind::terminate())?,
             interrupt: one(SignalKind::interrupt())?,
             reload: one(SignalKind::hangup())?,
+            look: one(SignalKind::user_defined1())?,
         })
     }
 }

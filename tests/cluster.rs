@@ -47,5 +47,7 @@ mod places;
 mod restarts;
 #[path = "through/rotation.rs"]
 mod rotation;
+#[path = "through/service.rs"]
+mod service;
 #[path = "through/splice.rs"]
 mod splice;

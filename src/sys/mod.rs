@@ -6,6 +6,7 @@ pub mod file;
 pub mod hyper_io;
 pub mod near;
 pub mod netlink;
+pub mod notify;
 pub mod owner;
 pub mod process;
 pub mod rlimit;
