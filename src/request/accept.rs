@@ -65,6 +65,21 @@ pub fn wanted(accept: Option<&str>) -> heapless::Vec<Wanted, { limits::ACCEPT_CL
     clauses.into_iter().map(|(_, w)| w).collect()
 }
 
+/// The same header without CBOR, which nobody here reads, where something is left that the hub does read. `None`: it stays
+/// as it is.
+pub fn without_cbor(accept: &str) -> Option<String> {
+    let is_cbor = |clause: &&str| {
+        let media = clause.split(';').next().unwrap_or_default().trim();
+        matches!(media, "application/cbor" | "application/cbor-seq")
+    };
+    if !accept.split(',').any(|clause| is_cbor(&clause)) {
+        return None;
+    }
+    let rest: Vec<&str> = accept.split(',').filter(|c| !is_cbor(c)).collect();
+    let rest = rest.join(",");
+    (!rest.is_empty() && !wanted(Some(&rest)).is_empty()).then_some(rest)
+}
+
 /// A weight of RFC 9110 12.4.2 (`1`, `0.5`, `0.125`) in thousandths; what is none weighs nothing.
 fn thousandths(text: &str) -> u16 {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -161,6 +176,26 @@ pub fn watch_content_type(encoding: Encoding) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cbor() {
+        for (accept, want) in [
+            ("application/json", None),
+            (
+                "application/json;q=0.9,application/cbor;q=1",
+                Some("application/json;q=0.9"),
+            ),
+            (
+                "application/cbor, application/vnd.kubernetes.protobuf, */*",
+                Some(" application/vnd.kubernetes.protobuf, */*"),
+            ),
+            ("application/cbor", None),
+            ("application/cbor,application/yaml", None),
+            ("application/cbor-seq,*/*;q=0.1", Some("*/*;q=0.1")),
+        ] {
+            assert_eq!(without_cbor(accept).as_deref(), want, "{accept}");
+        }
+    }
 
     fn check(accept: Option<&str>, want: &str) {
         let got: Vec<String> = wanted(accept)

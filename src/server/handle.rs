@@ -298,6 +298,12 @@ impl<'a> Exchange<'a> {
     /// To the API server; a read that finds no way there is answered from what is kept.
     async fn up(&self, caller: Caller, mut head: Parts, body: Incoming) -> Answer {
         head.headers = headers::request_headers(std::mem::take(&mut head.headers));
+        if self.is_read_here()
+            && let Some(accept) = accept::without_cbor(text(&head.headers, header::ACCEPT))
+            && let Ok(accept) = HeaderValue::try_from(accept)
+        {
+            head.headers.insert(header::ACCEPT, accept);
+        }
         let mut ask = None;
         if self.asked.verb == Verb::Watch {
             // A watch must be read as it comes; the API server compresses some from 1.37 on.
@@ -354,6 +360,19 @@ impl<'a> Exchange<'a> {
                 kept.unwrap_or_else(|| (From::Hub, reply::refuse(Refusal::UpstreamSilent, "")))
             }
         }
+    }
+
+    /// True if the hub must be able to read the answer: to go on with a watch, or to keep it.
+    fn is_read_here(&self) -> bool {
+        self.asked.verb == Verb::Watch
+            || (self.asked.verb.is_read()
+                && key::scope(self.asked).is_some()
+                && self
+                    .shared
+                    .cache
+                    .borrow()
+                    .class(&self.asked.agent)
+                    .is_some())
     }
 
     /// How long the answer's head may take, so that what is kept still reaches a client that gives up by itself.

@@ -20,6 +20,11 @@ pub const NOT_KEPT: &str = "other/1";
 /// Bytes of one stream that a client which does not read lets come.
 const WINDOW_BYTES: u32 = 64 << 10;
 
+/// As long as one of a pod.
+fn token() -> String {
+    format!("Bearer {:b<1100}", "bench")
+}
+
 pub type Fault = Box<dyn Error + Send + Sync>;
 
 enum Sender {
@@ -66,7 +71,7 @@ impl Client {
     pub async fn open(&mut self, path: &str) -> Result<Response<Incoming>, Fault> {
         let request = Request::get(format!("https://127.0.0.1{path}"))
             .header("user-agent", self.agent)
-            .header("authorization", "Bearer bench")
+            .header("authorization", token())
             .header("accept", "application/json");
         Ok(match &mut self.sender {
             Sender::H1(sender) => {

@@ -39,6 +39,7 @@ pub async fn measure(bench: &Bench, table: &mut Table) {
             &format!("idle_watch_kept_{name}"),
             memory.idle_watch(h2, KEPT).await,
         );
+        table.add(&format!("held_watch_{name}"), held_watch(bench, h2).await);
     }
     table.add("node_pss", memory.node().await);
     memory.list(List::Passed, table).await;
@@ -47,6 +48,40 @@ pub async fn measure(bench: &Bench, table: &mut Table) {
     for (h2, name) in [(false, "h1"), (true, "h2")] {
         table.add(&format!("stalled_reader_{name}"), memory.stalled(h2).await);
     }
+}
+
+/// KiB of a watch whose API server is gone. Each is of a list of one object, which is kept, and comes with a token of a
+/// real one's length.
+async fn held_watch(bench: &Bench, h2: bool) -> f64 {
+    let memory = Memory {
+        bench,
+        upstream: bench.upstream(),
+    };
+    let (hub, mut first, _) = memory.warm(h2, KEPT).await;
+    let list = |number| format!("/api/v1/namespaces/n-1-{number}/configmaps");
+    for number in 0..MANY {
+        first.must(&list(number)).await;
+    }
+    hub.keeps(MANY as f64).await;
+    let before = hub.process.settled_pss_bytes().await;
+    let mut open: Vec<(Option<Client>, http::Response<Incoming>)> = Vec::new();
+    for number in 0..MANY {
+        let path = list(number) + WATCH;
+        if h2 {
+            open.push((None, first.open(&path).await.expect("a watch")));
+        } else {
+            let mut client = memory.client(&hub, h2, KEPT).await;
+            let response = client.open(&path).await.expect("a watch");
+            open.push((Some(client), response));
+        }
+    }
+    let Memory { upstream, .. } = memory;
+    upstream.process.terminate();
+    while hub.status("/servers/0/streams") > 0.0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let after = hub.process.settled_pss_bytes().await;
+    kib((after.saturating_sub(before)) as f64 / MANY as f64)
 }
 
 struct Memory<'a> {

@@ -103,13 +103,14 @@ pub async fn latency(bench: &Bench, table: &mut Table) {
     let nginx = bench.nginx(upstream.address);
     let haproxy = bench.haproxy(upstream.address);
     let ways = [
-        ("direct", upstream.address, NOT_KEPT),
-        ("hub", hub.address, NOT_KEPT),
-        ("hub_kept", hub.address, KEPT),
-        ("nginx", nginx.address, NOT_KEPT),
-        ("haproxy", haproxy.address, NOT_KEPT),
+        ("direct", &upstream, NOT_KEPT),
+        ("hub", &hub, NOT_KEPT),
+        ("hub_kept", &hub, KEPT),
+        ("nginx", &nginx, NOT_KEPT),
+        ("haproxy", &haproxy, NOT_KEPT),
     ];
-    for (name, address, agent) in ways {
+    for (name, served, agent) in ways {
+        let address = served.address;
         let tls = tls::client(&[&bench.ca()], false);
         let mut direct = Client::connect(upstream.address, &tls, NOT_KEPT)
             .await
@@ -117,7 +118,13 @@ pub async fn latency(bench: &Bench, table: &mut Table) {
         let mut other = Client::connect(address, &tls, agent)
             .await
             .expect("a connection");
+        let before = served.process.cpu();
         let (direct, other) = tokio::join!(delays(&mut direct), delays(&mut other));
+        let cpu = (served.process.cpu() - before).as_secs_f64() * 1e3;
+        if name != "direct" {
+            let thousands = other.len() as f64 / 1e3;
+            table.add(&format!("watch_cpu_{name}"), cpu / thousands);
+        }
         // Both saw the same events, but for the first few.
         let mut added: Vec<f64> = other
             .iter()

@@ -2,13 +2,24 @@
 #![no_main]
 
 use edge_hub::object::essence::essence;
-use edge_hub::object::{Encoding, Malformed, canonical, open_single, read_meta, write_single};
+use edge_hub::object::{
+    Encoding, Malformed, canonical, open_single, put_with_version, read_meta, write_single,
+};
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 
 fuzz_target!(|data: &[u8]| {
     essence(Encoding::Json, "", "pods", data);
     let ours = read_meta(Encoding::Json, data);
+    if let Ok((_, meta)) = &ours {
+        let mut out = Vec::new();
+        if put_with_version(Encoding::Json, data, "12345", &mut out).is_ok() {
+            let (_, now) = read_meta(Encoding::Json, &out).expect("what was read can be read");
+            assert_eq!((&now.name, &now.uid), (&meta.name, &meta.uid));
+            assert_eq!(now.resource_version, "12345");
+            assert_eq!(out.len() - 5, data.len() - meta.resource_version.len());
+        }
+    }
     let theirs = serde_json::from_slice::<IgnoredAny>(data);
     match (&ours, &theirs) {
         (Ok(_), Err(e)) => panic!("taken, but {e}"),

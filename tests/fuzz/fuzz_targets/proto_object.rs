@@ -2,13 +2,23 @@
 #![no_main]
 
 use edge_hub::object::essence::essence;
-use edge_hub::object::{Encoding, canonical, open_single, read_meta, write_single};
+use edge_hub::object::{
+    Encoding, canonical, open_single, put_with_version, read_meta, write_single,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let enc = Encoding::Protobuf;
     essence(enc, "", "pods", data);
-    let _ = read_meta(enc, data);
+    if let Ok((_, meta)) = read_meta(enc, data) {
+        let mut out = Vec::new();
+        if put_with_version(enc, data, "12345", &mut out).is_ok() {
+            let (_, now) = read_meta(enc, &out).expect("what was read can be read");
+            assert_eq!((&now.name, &now.uid), (&meta.name, &meta.uid));
+            let had = !meta.resource_version.is_empty();
+            assert!(!had || now.resource_version == "12345");
+        }
+    }
     if let Ok((type_meta, bare)) = open_single(enc, data) {
         let stored = canonical(enc, &type_meta, bare);
         assert_eq!(stored, bare);
