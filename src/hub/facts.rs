@@ -26,9 +26,20 @@ pub async fn gather(shared: Rc<Shared>) {
     let (tell_pool, pool) = watch::channel(None);
     tokio::join!(
         services(&shared),
+        kubernetes(&shared),
         node(&shared, &tell_pool),
         members(&shared, pool)
     );
+}
+
+/// The Service that programs may be told otherwise. It is kept; the hub's certificate needs its true address.
+async fn kubernetes(shared: &Shared) {
+    let collection = Collection {
+        target: "/api/v1/namespaces/default/services?fieldSelector=metadata.name%3Dkubernetes"
+            .to_owned(),
+        metadata: false,
+    };
+    follow(shared, &collection, &|_| {}).await;
 }
 
 /// This node's pool, and the label that says so.

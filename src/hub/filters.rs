@@ -69,6 +69,14 @@ impl Filters {
         self.replace(|now| std::mem::replace(&mut now.off, off) != off);
     }
 
+    /// What programs are told in place of the cluster IP of `default/kubernetes`.
+    pub fn hub_ips(&self) -> Vec<IpAddr> {
+        let hub = self.now.borrow().facts.hub;
+        hub.map_or_else(Vec::new, |hub| {
+            std::iter::once(hub.first).chain(hub.other).collect()
+        })
+    }
+
     /// Changes what the filters go by.
     pub fn change(&self, change: impl FnOnce(&mut Facts)) {
         self.replace(|now| {
