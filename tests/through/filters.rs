@@ -758,6 +758,14 @@ fn objects(namespace: &str) -> Vec<Value> {
                 { "addresses": [{ "ip": "10.9.1.3", "nodeName": "far" }], "notReadyAddresses": [{ "ip": "10.9.1.4" }], "ports": [{ "port": 81 }] },
             ],
         }),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {
+                "name": "kubernetes", "namespace": "default", "labels": { "kubernetes.io/service-name": "kubernetes" },
+            },
+            "endpoints": [{ "addresses": ["10.9.2.1"] }, { "addresses": ["10.9.2.2"], "nodeName": "master" }],
+            "ports": [{ "name": "https", "port": 6443 }],
+        }),
         json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("large"), "data": { "x": "y".repeat(150_000) } }),
         json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "kube-proxy", "namespace": "kube-system" },
@@ -787,6 +795,9 @@ fn client_go_reads_the_same(cluster: &'static Cluster, namespace: &str) {
     });
     apply(cluster, objects(namespace));
     let token = cluster.account(namespace, "all", "cluster-admin");
+    if let Ok(to) = std::env::var("EDGE_HUB_RECORD") {
+        record(cluster, namespace, &to);
+    }
     let plain = read(&door.dir, &door.hub.url(), &door.hub.ca(), &token, "plain");
     assert!(
         plain["services"] > 120 && plain["endpointslices"] > 120,
@@ -802,6 +813,65 @@ fn client_go_reads_the_same(cluster: &'static Cluster, namespace: &str) {
     let kept = read(&door.dir, &door.hub.url(), &door.hub.ca(), &token, "reader");
     assert_eq!(kept, want);
     assert_eq!(door.hub.metric("edge_hub_not_filtered_total"), 0.0);
+}
+
+/// Writes what the API server itself answers, in both encodings: the objects of `tests/objects`.
+fn record(cluster: &Cluster, namespace: &str, to: &str) {
+    let version = cluster.admin().get("/version").json();
+    let to = format!(
+        "{to}/{}.{}",
+        version["major"].as_str().unwrap_or_default(),
+        version["minor"].as_str().unwrap_or_default()
+    );
+    std::fs::create_dir_all(&to).expect("a folder");
+    let slices = "/apis/discovery.k8s.io/v1/namespaces";
+    for (name, path) in [
+        (
+            "service-kubernetes",
+            "/api/v1/namespaces/default/services/kubernetes".to_owned(),
+        ),
+        (
+            "service-topology",
+            format!("/api/v1/namespaces/{namespace}/services/s000"),
+        ),
+        (
+            "service-node-port",
+            format!("/api/v1/namespaces/{namespace}/services/s001"),
+        ),
+        (
+            "service-cloud",
+            format!("/api/v1/namespaces/{namespace}/services/s002"),
+        ),
+        (
+            "slice-kubernetes",
+            format!("{slices}/default/endpointslices/kubernetes"),
+        ),
+        (
+            "slice-topology",
+            format!("{slices}/{namespace}/endpointslices/s000-x"),
+        ),
+        (
+            "endpoints-topology",
+            format!("/api/v1/namespaces/{namespace}/endpoints/s000"),
+        ),
+        (
+            "config-map-root-ca",
+            format!("/api/v1/namespaces/{namespace}/configmaps/kube-root-ca.crt"),
+        ),
+        (
+            "config-map-kube-proxy",
+            "/api/v1/namespaces/kube-system/configmaps/kube-proxy".to_owned(),
+        ),
+        ("pod", format!("/api/v1/namespaces/{namespace}/pods/p")),
+    ] {
+        for (accept, ending) in [(JSON, "json"), (PROTOBUF, "pb")] {
+            let got = cluster.admin().call(Call::get(&path).accept(accept));
+            match got.status {
+                200 => std::fs::write(format!("{to}/{name}.{ending}"), got.body).expect("a file"),
+                status => eprintln!("{path}: {status}"),
+            }
+        }
+    }
 }
 
 #[test]
