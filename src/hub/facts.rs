@@ -21,25 +21,15 @@ const POOL_LABELS: [&str; 3] = [
 ];
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
-/// Gathers for ever.
+/// Gathers for ever, from when somebody first asks for what depends on it.
 pub async fn gather(shared: Rc<Shared>) {
+    shared.filters.wanted().await;
     let (tell_pool, pool) = watch::channel(None);
     tokio::join!(
         services(&shared),
-        kubernetes(&shared),
         node(&shared, &tell_pool),
         members(&shared, pool)
     );
-}
-
-/// The Service that programs may be told otherwise. It is kept; the hub's certificate needs its true address.
-async fn kubernetes(shared: &Shared) {
-    let collection = Collection {
-        target: "/api/v1/namespaces/default/services?fieldSelector=metadata.name%3Dkubernetes"
-            .to_owned(),
-        metadata: false,
-    };
-    follow(shared, &collection, &|_| {}).await;
 }
 
 /// This node's pool, and the label that says so.
