@@ -2,11 +2,12 @@
 
 pub mod facts;
 pub mod filters;
+pub mod last_time;
 pub mod own;
 pub mod renewal;
 pub mod store;
 
-use crate::access::{Known, Rule, Who};
+use crate::access::{Known, Rules, Who};
 use crate::admin;
 use crate::cache::{Cache, cluster_ip};
 use crate::certs::csr::Signer;
@@ -20,8 +21,11 @@ use crate::limits;
 use crate::request::agent::Agents;
 use crate::server::accept::{self, Serve};
 use crate::server::connection;
+use crate::server::strangers::Strangers;
 use crate::sys::address::AddressGuard;
-use crate::sys::clock::{self, Clock};
+use crate::sys::clock::{self, Clock, Sanity};
+use crate::sys::file;
+use crate::sys::near::Near;
 use crate::sys::rlimit;
 use crate::sys::wire::Wire;
 use crate::upstream::{Settings, Upstream};
@@ -58,7 +62,10 @@ pub struct Shared {
     /// Heard when the cache on flash is open, if it was not at the start.
     cache_opens: RefCell<Option<store::WhenOpened>>,
     clock: Arc<Clock>,
-    rules: RefCell<Rc<[Rule]>>,
+    last_time: last_time::LastTime,
+    pub near: Near,
+    pub strangers: Strangers,
+    rules: RefCell<Rc<Rules>>,
     server_config: RefCell<Arc<ServerConfig>>,
     /// The watches without an API server.
     pub held: Rc<Held>,
@@ -122,6 +129,7 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     open(&shared, &mut tasks)?;
     tasks.spawn_local(Rc::clone(&shared.upstream).run());
     tasks.spawn_local(Rc::clone(&shared).look_for_cluster_ips());
+    tasks.spawn_local(Rc::clone(&shared).follow_papers());
     tasks.spawn_local(facts::gather(Rc::clone(&shared)));
     for signer in [Signer::Client, Signer::Serving] {
         tasks.spawn_local(renewal::keep(Rc::clone(&shared), signer));
@@ -155,9 +163,11 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
             _ = minute.tick() => {
                 addresses.check().iter().for_each(|change| log::info!("address: {change}"));
                 shared.look_at_papers();
+                shared.last_time.keep_now_and_then();
             }
         }
     }
+    shared.last_time.keep_before_the_worst();
     drain(&shared, &mut tasks).await;
     let flushed = shared.cache.borrow_mut().flush();
     if timeout(limits::FLUSH_WAIT, flushed).await.is_err() {
@@ -204,6 +214,7 @@ fn own_addresses(config: &Config) -> Result<AddressGuard, Failure> {
 async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
     let clock = Clock::new();
+    let last_time = last_time::open(&config.state_dir, &clock);
     let (mut hub_ca, told) =
         hub_ca::open(&config.state_dir, &config.node_name).map_err(|e| failed(&e))?;
     let papers =
@@ -240,7 +251,10 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         hub_ca: RefCell::new(hub_ca),
         cluster_ips: RefCell::default(),
         clock,
-        rules: RefCell::new(papers.rules()),
+        last_time,
+        near: Near::default(),
+        strangers: Strangers::default(),
+        rules: RefCell::new(Rc::new(papers.rules())),
         server_config: RefCell::new(server_config),
         papers: RefCell::new(papers),
         held: Rc::default(),
@@ -300,6 +314,17 @@ fn open(shared: &Rc<Shared>, tasks: &mut JoinSet<()>) -> Result<(), Failure> {
             });
         });
         open_one(tasks, *address, Arc::clone(&shared.connections), serve)?;
+    }
+    if let Some(address) = config.local_listen {
+        let for_each = Rc::clone(shared);
+        let serve: Serve = Rc::new(move |stream, from, permit| {
+            let shared = Rc::clone(&for_each);
+            tokio::task::spawn_local(async move {
+                connection::serve_local(shared, stream, from).await;
+                drop(permit);
+            });
+        });
+        open_one(tasks, address, Arc::clone(&shared.connections), serve)?;
     }
     let for_each = Rc::clone(shared);
     let serve: Serve = Rc::new(move |stream, _, permit| {
@@ -379,7 +404,7 @@ impl Shared {
         own
     }
 
-    pub fn rules(&self) -> Rc<[Rule]> {
+    pub fn rules(&self) -> Rc<Rules> {
         Rc::clone(&self.rules.borrow())
     }
 
@@ -500,12 +525,35 @@ impl Shared {
         let flushing = async {
             loop {
                 self.upstream.link().became_down().await;
+                self.last_time.keep_before_the_worst();
                 let flushed = self.cache.borrow_mut().flush();
                 flushed.await;
                 self.upstream.link().became_up().await;
             }
         };
         tokio::join!(opening, flushing);
+    }
+
+    /// Loads files of certificates and keys when they are others than before. By looking, and not by inotify: a look goes
+    /// through links whose targets change, mounts and folders that are put in place anew, which all would have to be
+    /// watched apart, and a few `stat` a second cost nothing that could be measured.
+    async fn follow_papers(self: Rc<Self>) {
+        let stamps = || -> Vec<_> {
+            let config = self.config.borrow();
+            config.paper_files().map(file::stamp).collect()
+        };
+        let mut before = stamps();
+        let mut often = interval(limits::PAPERS_LOOK_EVERY);
+        often.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            often.tick().await;
+            // Before they are read: what is written meanwhile is seen at the next look.
+            let now = stamps();
+            if now != before {
+                before = now;
+                self.look_at_papers();
+            }
+        }
     }
 
     /// Files that were renewed without a word, as the kubelet does.
@@ -531,6 +579,15 @@ impl Shared {
         let others = others.chain(&troubles.cache).chain(&troubles.view);
         let others = others.chain(&troubles.control).cloned();
         let others = others.chain(self.renewal.warnings(self));
+        let behind = match self.clock.sanity() {
+            Sanity::Plausible => None,
+            Sanity::Behind { secs } if secs < limits::CLOCK_BEHIND_SECS => None,
+            _ => Some(format!(
+                "the clock of this machine says {}, and it is {} at least; set it (ntpd, chronyd, date -s)",
+                clock::rfc3339(clock::system_unix_secs()),
+                clock::rfc3339(self.clock.floor())
+            )),
+        };
         let off = self.cache.borrow().flash().and_then(|flash| flash.off);
         let off = off.map(|why| {
             format!(
@@ -541,6 +598,7 @@ impl Shared {
         });
         let filters = self.filters.warnings();
         file.chain(not_loaded)
+            .chain(behind)
             .chain(off)
             .chain(filters)
             .chain(others)
@@ -577,13 +635,13 @@ impl Shared {
             &self.renewal.unkept.borrow(),
         )
         .map_err(|e| e.to_string())?;
-        let (same_door, same_way_up) = (papers.same_door(&before), papers.same_way_up(&before));
+        let (same_door, changed) = (papers.same_door(&before), papers.changed_ways(&before));
         drop(before);
         self.troubles
             .borrow_mut()
             .papers
             .clone_from(&papers.warnings);
-        if same_door && same_way_up {
+        if same_door && changed.is_empty() {
             return Ok(());
         }
         let server_config = papers
@@ -594,10 +652,10 @@ impl Shared {
             .map_err(|e| e.to_string())?;
         papers.warnings.iter().for_each(|w| log::warn!("{w}"));
         *self.server_config.borrow_mut() = server_config;
-        *self.rules.borrow_mut() = papers.rules();
-        // Connections to the servers need not end because the door has a new certificate.
-        if !same_way_up {
-            self.upstream.reload(tls);
+        *self.rules.borrow_mut() = Rc::new(papers.rules());
+        // Connections to the servers need not end because the door has a new certificate, or somebody else has.
+        if !changed.is_empty() {
+            self.upstream.reload(tls, &|way| changed.contains(way));
         }
         *self.papers.borrow_mut() = papers;
         self.own();

@@ -17,6 +17,20 @@ pub const AGENT_BYTES_MAX: usize = 63;
 /// Identities remembered as accepted: 33 bytes each. A node has tens of pods, each with a token an hour.
 pub const KNOWN_IDENTITIES_MAX: usize = 512;
 
+/// Requests of callers whom the API server does not know that one source may send up at once: more than a program starts
+/// with. And how soon it may send one more: a program in a loop then takes 5 requests a second of a slow uplink.
+pub const STRANGERS_AT_ONCE: u32 = 32;
+/// See [`STRANGERS_AT_ONCE`].
+pub const STRANGER_EVERY: Duration = Duration::from_millis(200);
+/// How long one beyond that waits before it is refused. Less than clients do, so that they learn why.
+pub const STRANGER_WAIT: Duration = Duration::from_secs(5);
+/// Those of one source that wait: a kubelet begins with as many watches on one connection, and its token is good.
+pub const STRANGERS_WAITING_PER_SOURCE_MAX: usize = 192;
+/// Those of all sources that wait. Each has a place on a connection already, and holds little more.
+pub const STRANGERS_WAITING_MAX: usize = 255;
+/// Sources remembered, 64 bytes each: a node has up to 250 pods. Who has sent least makes room.
+pub const STRANGER_SOURCES_MAX: usize = 256;
+
 // ---- store
 
 /// What holding one item costs beside key and value, measured with massif over 25 000 objects of 2 KB: 120 bytes for its
@@ -157,6 +171,8 @@ pub const FRUITLESS_MAX: Duration = Duration::from_secs(1);
 pub const LISTEN_BACKLOG: u32 = 128;
 /// How long a new connection waits for a place when all are taken; then it is refused.
 pub const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+/// How often a plain connection is looked at whose first bytes do not tell yet which HTTP it is.
+pub const PREFACE_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Bytes read from a client at one time.
 pub const READ_BYTES: usize = 4 * 1024;
 /// Bytes of a refused request that are read and dropped before the connection is left to itself.
@@ -272,6 +288,15 @@ pub const NETLINK_RECEIVE_BYTES: usize = 32 * 1024;
 /// Datagrams read for one answer. The entries above fit into far fewer; the rest is room for strangers' messages.
 pub const NETLINK_DATAGRAMS_MAX: usize = 4096;
 
+/// Bytes read of one of the kernel's tables of sockets, of 150 a line: more sockets than such a machine can have. One
+/// that stands behind them is not found.
+pub const PROC_SOCKETS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of one line of it. What is longer is read as several, none of which is a socket.
+pub const PROC_SOCKETS_LINE_BYTES_MAX: u64 = 512;
+
+/// How long it is believed which devices lead away from the machine. A new one may be taken for a container's for so long.
+pub const DEVICES_KNOWN_FOR: Duration = Duration::from_secs(10);
+
 /// Seconds to wait for the kernel, which answers at once or has lost the answer.
 pub const NETLINK_WAIT_SECS_MAX: i64 = 2;
 
@@ -281,6 +306,17 @@ pub const ADDRESSES_KEPT_MAX: usize = 16;
 /// The latest time to which a certificate may move the hub's clock: 2100-01-01. A certificate that begins later was
 /// made by a machine whose clock was wrong, and would make every other one look expired.
 pub const CLOCK_FLOOR_UNIX_SECS_MAX: u64 = 4_102_444_800;
+
+/// Seconds that the system's clock may be behind what is known before `status` warns of it: an API server's own clock may be
+/// ahead by as much.
+pub const CLOCK_BEHIND_SECS: u64 = 300;
+/// How often it is written down what time it is: 24 small writes in a day, some 16 KiB each with what the file system adds,
+/// of the 32 MiB that may be written. What a power cut loses of it is an hour by which an ended token may live longer.
+pub const LAST_TIME_EVERY: Duration = Duration::from_secs(3600);
+/// The same when the link goes and at the end, which may come one after the other.
+pub const LAST_TIME_STEP: Duration = Duration::from_secs(600);
+/// Bytes of the file with it: a number of at most 20 digits.
+pub const LAST_TIME_FILE_BYTES_MAX: usize = 64;
 
 /// Times before this are not believed: 2025-01-01, before the first release. A box without a clock starts in 1970,
 /// or at the build date of its C library or init.
@@ -450,6 +486,9 @@ pub const FLUSH_WAIT: Duration = Duration::from_secs(5);
 pub const DESCRIPTORS_SPARE: u32 = 256;
 /// Threads that resolve names and write the pairs that the cluster has issued, alive for a second after.
 pub const RESOLVER_THREADS: usize = 2;
+/// How often it is looked whether files of certificates and keys are others. A renewal has hours to be noticed; a person
+/// who has put a file in its place has seconds.
+pub const PAPERS_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often the hub looks whether it has been told the cluster IP of `default/kubernetes`.
 pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Connections to the admin listener.

@@ -3,6 +3,8 @@
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "through/attacks.rs"]
+mod attacks;
 #[path = "through/bad_input.rs"]
 mod bad_input;
 #[path = "through/cache_cli.rs"]
@@ -31,6 +33,8 @@ mod kubectl;
 mod large;
 #[path = "through/leaders.rs"]
 mod leaders;
+#[path = "through/local.rs"]
+mod local;
 #[path = "through/offline.rs"]
 mod offline;
 #[path = "through/online.rs"]
@@ -41,5 +45,7 @@ mod operator;
 mod places;
 #[path = "through/restarts.rs"]
 mod restarts;
+#[path = "through/rotation.rs"]
+mod rotation;
 #[path = "through/splice.rs"]
 mod splice;

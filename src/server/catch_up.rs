@@ -158,11 +158,7 @@ impl Splice {
             return Err(Failed::Later);
         }
         let caller = self.caller(&page.headers).ok_or(Failed::Over)?;
-        let exchange = Exchange {
-            shared: &self.shared,
-            peer: &self.peer,
-            asked: &asked,
-        };
+        let exchange = Exchange::new(&self.shared, &self.peer, &asked);
         let begun = self.shared.cache.borrow().begun();
         let way = exchange.way(caller);
         let send = self.shared.upstream.send(way, page, RequestBody::Empty);

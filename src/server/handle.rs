@@ -4,8 +4,9 @@ use super::connection::{Busy, Underway};
 use super::guard::REFUSED_PATH;
 use super::guarded::RefusalCell;
 use super::splice::{Begin, Watch};
+use super::strangers::{Origin, TooMany};
 use super::tunnel;
-use crate::access::{self, Caller, Subject, Way};
+use crate::access::{self, Caller, Proof, Way};
 use crate::admin::metrics::From;
 use crate::cache::Begun;
 use crate::cache::answer::{self, List, What};
@@ -27,6 +28,7 @@ use crate::reply::script::Script;
 use crate::reply::{self, Body};
 use crate::request::{Asked, Form, Resource, Verb, accept, classify};
 use crate::route::{self, Opening, Plan};
+use crate::sys::clock;
 use crate::upstream::{self, RequestBody, ResponseBody, SendError, headers};
 use crate::watch::ask::Ask;
 use crate::watch::relay;
@@ -35,13 +37,15 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 /// The client's side of a connection, as the door saw it.
 pub struct Peer {
-    subject: Option<Subject>,
+    proof: Proof,
+    origin: Origin,
     refusal: RefusalCell,
     /// Of an HTTP/1.1 connection.
     backlog: Option<Backlog>,
@@ -49,14 +53,20 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whom the door found the client to be by its certificate.
-    pub fn subject(&self) -> Option<&Subject> {
-        self.subject.as_ref()
+    /// What the connection itself proves of who the client is.
+    pub fn proof(&self) -> &Proof {
+        &self.proof
     }
 
-    pub fn new(subject: Option<Subject>, refusal: RefusalCell, backlog: Option<Backlog>) -> Self {
+    pub fn new(
+        proof: Proof,
+        origin: Origin,
+        refusal: RefusalCell,
+        backlog: Option<Backlog>,
+    ) -> Self {
         Peer {
-            subject,
+            proof,
+            origin,
             refusal,
             backlog,
             busy: Rc::default(),
@@ -64,7 +74,7 @@ impl Peer {
     }
 }
 
-/// Answers one request. Every answer of the TLS listeners comes from here.
+/// Answers one request. Every answer of all listeners but the admin's comes from here.
 pub async fn handle(
     shared: Rc<Shared>,
     peer: Rc<Peer>,
@@ -72,7 +82,7 @@ pub async fn handle(
 ) -> Response<Body> {
     let started = Instant::now();
     let underway = Underway::begin(&peer.busy);
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     if head.uri.path() == REFUSED_PATH {
         let why = peer.refusal.get().unwrap_or(Refusal::NotAPath);
         let answer = (From::Hub, reply::refuse(why, ""));
@@ -86,22 +96,23 @@ pub async fn handle(
         }
     };
     let line = AccessLine::new(&asked, started);
-    let exchange = Exchange {
-        shared: &shared,
-        peer: &peer,
-        asked: &asked,
-    };
-    let answer = match access::authenticate(peer.subject.as_ref(), &head.headers, &shared.rules()) {
-        Ok(caller) => exchange.answer(caller, head, body).await,
-        Err(access::Refused::NotListed { common_name }) => {
-            log::warn!(
-                "client certificate refused: CN={} is not listed under `identities`",
-                common_name.unwrap_or_default().escape_debug()
-            );
-            (From::Hub, reply::refuse(Refusal::NotListed, ""))
-        }
-    };
-    finish(&peer, line, underway, answer)
+    let exchange = Exchange::new(&shared, &peer, &asked);
+    let (from, mut response) =
+        match access::authenticate(&peer.proof, &head.headers, &shared.rules()) {
+            Ok(caller) => {
+                if peer.proof == Proof::Local && matches!(caller.way, Way::Pair(_)) {
+                    headers::strip_impersonation(&mut head.headers);
+                }
+                exchange.answer(caller, head, body).await
+            }
+            Err(why) => (From::Hub, reply::refuse(not_let_in(why), "")),
+        };
+    // What follows on such a connection was not looked at by the guard, which must take it for another protocol.
+    if asked.upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    finish(&peer, line, underway, (from, response))
 }
 
 fn finish(
@@ -113,6 +124,20 @@ fn finish(
     line.answered(response.status().as_u16(), from);
     let backlog = peer.backlog.clone();
     response.map(|body| body.with(line, Box::new(underway), backlog))
+}
+
+fn not_let_in(why: access::Refused) -> Refusal {
+    match why {
+        access::Refused::NotListed { subject } => {
+            log::warn!(
+                "client certificate refused: {} is not listed under `identities`",
+                subject.escape_debug()
+            );
+            Refusal::NotListed
+        }
+        access::Refused::NotLocal => Refusal::NotLocal,
+        access::Refused::NoNodePair => Refusal::NoNodePair,
+    }
 }
 
 fn refusal_of(why: crate::request::Refused) -> Refusal {
@@ -130,11 +155,22 @@ pub(super) struct Exchange<'a> {
     pub(super) shared: &'a Rc<Shared>,
     pub(super) peer: &'a Rc<Peer>,
     pub(super) asked: &'a Asked,
+    /// It was let up as a stranger's, and is still taken for one.
+    is_stranger: Cell<bool>,
 }
 
 type Answer = (From, Response<Body>);
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
+    pub(super) fn new(shared: &'a Rc<Shared>, peer: &'a Rc<Peer>, asked: &'a Asked) -> Self {
+        Exchange {
+            shared,
+            peer,
+            asked,
+            is_stranger: Cell::new(false),
+        }
+    }
+
     async fn answer(&self, caller: Caller, head: Parts, body: Incoming) -> Answer {
         match route::plan(self.asked, self.shared.upstream.link().is_down()) {
             Plan::Up => self.up(caller, head, body).await,
@@ -165,6 +201,22 @@ impl Exchange<'_> {
                 upstream::Way::Bearer
             }
             Way::Bearer | Way::Anonymous => upstream::Way::Anonymous,
+        }
+    }
+
+    /// Waits until a request may go up of which it is not known that the API server knows its caller.
+    async fn enter(&self, caller: Caller) -> Option<Answer> {
+        let is_known = || self.way(caller) != upstream::Way::Anonymous;
+        if is_known() {
+            return None;
+        }
+        let strangers = &self.shared.strangers;
+        match strangers.enter(self.peer.origin.source(), is_known).await {
+            Ok(()) => {
+                self.is_stranger.set(!is_known());
+                None
+            }
+            Err(TooMany) => Some((From::Hub, reply::refuse(Refusal::TooManyStrangers, ""))),
         }
     }
 
@@ -224,6 +276,9 @@ impl Exchange<'_> {
                 head.uri = watch.with_bookmarks().map_or(head.uri, Uri::from);
             }
             ask = Some(watch);
+        }
+        if let Some(refused) = self.enter(caller).await {
+            return refused;
         }
         if let Some(refused) = self.introduce(caller, &head).await {
             return refused;
@@ -294,6 +349,7 @@ impl Exchange<'_> {
         let (mut head, body) = response.into_parts();
         head.headers = headers::response_headers(head.headers);
         self.learn(caller, head.status);
+        self.learn_time(&head.headers);
         let content_type = text(&head.headers, header::CONTENT_TYPE).to_owned();
         let gzip = match text(&head.headers, header::CONTENT_ENCODING) {
             "" | "identity" => Some(false),
@@ -418,11 +474,26 @@ impl Exchange<'_> {
             _ if status.is_server_error() => {}
             _ => self.shared.known.borrow_mut().accept(caller.who),
         }
+        if self.is_stranger.get() && self.way(caller) != upstream::Way::Anonymous {
+            self.is_stranger.set(false);
+            self.shared.strangers.known(self.peer.origin.source());
+        }
         if let Some(resource) = self.asked.resource()
             && !self.asked.verb.is_read()
             && status.is_success()
         {
             self.shared.cache.borrow_mut().written(resource);
+        }
+    }
+
+    /// What time the API server has, from answers that are its own: those of other groups may be another server's, and those
+    /// of subresources a pod's.
+    fn learn_time(&self, headers: &http::HeaderMap) {
+        let is_its_own = |r: &Resource| r.group.is_empty() && r.subresource.is_none();
+        if self.asked.resource().is_some_and(is_its_own)
+            && let Some(unix_secs) = clock::parse_imf_fixdate(text(headers, header::DATE))
+        {
+            self.shared.clock().told(unix_secs);
         }
     }
 
@@ -556,6 +627,9 @@ impl Exchange<'_> {
     }
 
     async fn up_as_upgrade(&self, caller: Caller, mut head: Parts, body: Incoming) -> Answer {
+        if let Some(refused) = self.enter(caller).await {
+            return refused;
+        }
         let client = head.extensions.remove::<OnUpgrade>();
         head.headers = headers::upgrade_headers(std::mem::take(&mut head.headers));
         let body = RequestBody::incoming(body);

@@ -9,4 +9,5 @@ pub mod handle;
 mod reconsider;
 pub mod runtime;
 pub mod splice;
+pub mod strangers;
 pub mod tunnel;

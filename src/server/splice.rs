@@ -301,11 +301,7 @@ impl Splice {
         let Ok(asked) = classify(&head) else {
             return Attempt::Over;
         };
-        let exchange = Exchange {
-            shared: &self.shared,
-            peer: &self.peer,
-            asked: &asked,
-        };
+        let exchange = Exchange::new(&self.shared, &self.peer, &asked);
         let Some(caller) = self.caller(&head.headers) else {
             return Attempt::Over;
         };
@@ -352,7 +348,7 @@ impl Splice {
     /// Who asks, and their way up, which may be another by now, or none.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
         let rules = self.shared.rules();
-        let caller = access::authenticate(self.peer.subject(), headers, &rules).ok()?;
+        let caller = access::authenticate(self.peer.proof(), headers, &rules).ok()?;
         (caller.who == self.who).then_some(caller)
     }
 

@@ -351,13 +351,17 @@ impl Server {
         self.sweep();
     }
 
-    /// New requests get new connections; streams that run go on to their end.
-    pub(crate) fn renew(&self) {
-        self.live.borrow().iter().for_each(|v| v.leave());
-        // Without its pool, a connection that is at work over HTTP/1.1 cannot come back.
-        for (_, pool) in self.pools.borrow_mut().drain() {
+    /// New requests of these ways get new connections; streams that run go on to their end.
+    pub(crate) fn renew(&self, changed: &dyn Fn(Way) -> bool) {
+        self.pools.borrow_mut().retain(|(way, _), pool| {
+            if !changed(*way) {
+                return true;
+            }
+            pool.h2.borrow().iter().for_each(|c| c.vitals.leave());
             pool.room.notify_waiters();
-        }
+            // Without its pool, a connection that is at work over HTTP/1.1 cannot come back.
+            false
+        });
     }
 
     /// Whether some connection has pings, which tell about the link.

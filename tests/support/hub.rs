@@ -227,6 +227,12 @@ impl Hub {
         until("the hub has made its CA", START, || find_ca(&state))
     }
 
+    /// A client of its plain port.
+    pub fn local(&self) -> Client {
+        let address = self.config["local_listen"].as_str().expect("an address");
+        Client::plain(address.parse().expect("an address"))
+    }
+
     /// An anonymous client.
     pub fn client(&self) -> Client {
         Client::new(self.address(), &self.ca())
