@@ -119,7 +119,9 @@ fn judge(kind: Kind) -> Judge {
     let topologies = topologies.map(|service| (service.to_owned(), Topology::Node));
     facts.topologies = Some(topologies.into());
     let mut rules = Rules::default();
-    Filter::ALL.map(|filter| rules.add(filter, "reader"));
+    for filter in Filter::ALL {
+        rules.add(filter, "reader");
+    }
     Judge {
         set: rules.of("reader", kind),
         kind,

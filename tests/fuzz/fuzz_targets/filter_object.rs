@@ -36,7 +36,9 @@ fn filters(enc: Encoding, kind: u8, bare: &[u8]) {
         Kind::EndpointSliceBeta,
     ][usize::from(kind % 7)];
     let mut rules = Rules::default();
-    Filter::ALL.map(|filter| rules.add(filter, "x"));
+    for filter in Filter::ALL {
+        rules.add(filter, "x");
+    }
     let hub = HubPlace {
         first: "169.254.2.1".parse().expect("an address"),
         other: "fd00::2:1".parse().ok(),
