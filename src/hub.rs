@@ -710,7 +710,9 @@ impl Shared {
         often.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             often.tick().await;
-            let ips = cluster_ip::look(&self.cache).await.unwrap_or_default();
+            let own = self.filters.hub_ips();
+            let ips = cluster_ip::look(&self.cache, &own).await;
+            let ips = ips.unwrap_or_default();
             self.take_cluster_ips(ips);
         }
     }

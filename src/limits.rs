@@ -153,7 +153,7 @@ pub const OWN_WATCH_SECS: u64 = 300;
 pub const TOPOLOGIES_MAX: usize = 8192;
 /// Nodes of one pool, some 60 bytes each: more than one site has.
 pub const POOL_NODES_MAX: usize = 4096;
-/// How long after its start a hub lets requests wait for what the filters go by: two answers of the API server.
+/// How long requests wait for what the filters go by, from the first on that asks for it: two answers of the API server.
 pub const FACTS_WAIT: Duration = Duration::from_secs(5);
 
 /// Largest object that a filter looks at: as long as the longest event of a watch that is passed on whole.

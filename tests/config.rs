@@ -15,6 +15,7 @@ use edge_hub::config::{
     Reload, Rim, StoreKind, changed, keep_until_restart, known,
 };
 use edge_hub::error::EXITS;
+use edge_hub::filter::Filter;
 use edge_hub::limits::{CONFIG_BYTES_MAX, CONFIG_PROBLEMS_MAX};
 
 // ---- the file
@@ -940,6 +941,16 @@ fn the_readme_has_the_tables_of_the_code() {
         .map(|(exit, text)| vec![exit.code().to_string(), (*text).to_owned()])
         .collect();
     assert_eq!(readme_table("exit codes"), exits);
+    let told = readme_table("filters");
+    let told: Vec<[&str; 2]> = told.iter().map(|row| [&*row[0], &*row[1]]).collect();
+    // What is told offline alone is not told yet.
+    let filters = Filter::ALL
+        .into_iter()
+        .filter(|f| *f != Filter::PodIpOverlay);
+    let filters: Vec<[String; 2]> = filters
+        .map(|filter| [format!("`{}`", filter.name()), filter.agents().join(", ")])
+        .collect();
+    assert_eq!(told, filters);
 }
 
 #[test]

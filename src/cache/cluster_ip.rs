@@ -18,13 +18,17 @@ struct Place {
 
 /// The cluster IPs, or none if no kept answer holds the Service. `None` where nothing has changed since this was asked
 /// last: then nothing is read either.
-pub async fn look(cache: &RefCell<Cache>) -> Option<Vec<IpAddr>> {
+///
+/// `own`: the hub's addresses, which programs under the filter `masterservice` are told instead.
+pub async fn look(cache: &RefCell<Cache>, own: &[IpAddr]) -> Option<Vec<IpAddr>> {
     let places = cache.borrow_mut().new_places()?;
     for place in places {
         let one = cache.borrow_mut().store.one(place.id, &place.item);
         let service = one.await.and_then(|one| one.value);
         let ips = service.map(|service| object::service::cluster_ips(place.encoding, &service));
-        if let Some(ips) = ips.filter(|ips| !ips.is_empty()) {
+        let mut ips = ips.unwrap_or_default();
+        ips.retain(|ip| !own.contains(ip));
+        if !ips.is_empty() {
             return Some(ips);
         }
     }

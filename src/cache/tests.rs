@@ -110,7 +110,7 @@ impl Kept {
     }
 
     fn cluster_ips(&self) -> Option<Vec<IpAddr>> {
-        at_once(cluster_ip::look(&self.0))
+        at_once(cluster_ip::look(&self.0, &[]))
     }
 
     fn objects_kept(&self) -> u64 {

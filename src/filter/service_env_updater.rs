@@ -36,14 +36,18 @@ pub fn judge(facts: &Facts, pod: &Node<'_>) -> Result<Verdict, Cannot> {
     Ok(told(edits.finish()?))
 }
 
-/// A variable with a value has no source to take it from.
+/// A variable with a value has no source to take it from. In protobuf an empty value stands beside that.
 fn set(edits: &mut Edits<'_>, variable: &Node<'_>, value: &str) -> Result<(), Malformed> {
     let value = Value::Text(value);
-    match (variable.get(ENV_VALUE)?, variable.get(ENV_FROM)?) {
-        (None, Some(from)) => {
+    match (variable.encoding(), variable.get(ENV_FROM)?) {
+        (Encoding::Json, Some(from)) if variable.get(ENV_VALUE)?.is_none() => {
             edits.replace(variable, &from, ENV_VALUE, value);
-            Ok(())
+            return Ok(());
         }
-        _ => edits.set(variable, ENV_VALUE, value),
+        (Encoding::Protobuf, Some(from)) => {
+            edits.replace(variable, &from, ENV_FROM, Value::List(&[]));
+        }
+        _ => {}
     }
+    edits.set(variable, ENV_VALUE, value)
 }

@@ -709,6 +709,29 @@ fn service_env_updater() {
     check(filter, &facts(), Kind::Pod, by_reference, Becomes(told()));
 }
 
+/// As the API server writes it: in protobuf an empty value stands before the source of one.
+#[test]
+fn service_env_updater_of_an_empty_value() {
+    let env = |value, from: bool| {
+        let mut variable = vec![
+            (fields::ENV_NAME, T("KUBERNETES_SERVICE_HOST")),
+            (fields::ENV_VALUE, T(value)),
+        ];
+        if from {
+            variable.push((
+                fields::ENV_FROM,
+                M(vec![(Field::new("fieldRef", 1), M(vec![]))]),
+            ));
+        }
+        let container = M(vec![(fields::CONTAINER_ENV, L(vec![M(variable)]))]);
+        let spec = M(vec![(fields::CONTAINERS, L(vec![container]))]);
+        proto(&[meta("ns", "p"), (fields::SPEC, spec)])
+    };
+    let set = Set::default().with(Filter::ServiceEnvUpdater);
+    let told = judge(set, &facts(), Kind::Pod, Encoding::Protobuf, &env("", true));
+    assert_eq!(told, Ok(Verdict::Replace(env("169.254.2.1", false))));
+}
+
 #[test]
 fn pod_ip_overlay() {
     let slice = |family, ips: [&'static str; 3]| {

@@ -21,8 +21,9 @@ const POOL_LABELS: [&str; 3] = [
 ];
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
-/// Gathers for ever.
+/// Gathers for ever, from when somebody first asks for what depends on it.
 pub async fn gather(shared: Rc<Shared>) {
+    shared.filters.wanted().await;
     let (tell_pool, pool) = watch::channel(None);
     tokio::join!(
         services(&shared),

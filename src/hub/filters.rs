@@ -4,19 +4,22 @@ use super::own::Seen;
 use crate::config::{Config, FilterRule};
 use crate::filter::facts::{HubPlace, Membership};
 use crate::filter::rules::InForce;
-use crate::filter::{Facts, Filter, Judge, Rules, Set};
+use crate::filter::{Facts, Filter, Judge, Kind, Rules, Set};
 use crate::limits;
 use crate::object::Encoding;
 use crate::request::Asked;
 use crate::watch::relay::Lens;
 use crate::watch::stage::Stage;
 use http::StatusCode;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+
+/// Those that go by what the hub has to ask the API server for.
+const GATHERED: [Filter; 2] = [Filter::ServiceTopology, Filter::NodePortIsolation];
 
 /// The filters in force.
 pub struct Filters {
@@ -25,7 +28,10 @@ pub struct Filters {
     before: RefCell<Option<(Instant, InForce)>>,
     /// What the API server refused to tell the hub, until it tells it.
     refused: RefCell<BTreeMap<&'static str, StatusCode>>,
-    started: Instant,
+    /// A program came to whom one of them is meant that is not in force.
+    missed: Cell<bool>,
+    /// When somebody first asked for what depends on what has to be gathered.
+    wanted: watch::Sender<Option<Instant>>,
 }
 
 impl Filters {
@@ -35,7 +41,8 @@ impl Filters {
             now: watch::Sender::default(),
             before: RefCell::default(),
             refused: RefCell::default(),
-            started: Instant::now(),
+            missed: Cell::new(false),
+            wanted: watch::Sender::default(),
         };
         filters.reconfigure(config, hub_ca);
         filters
@@ -64,9 +71,17 @@ impl Filters {
         let off = Set::default().with(Filter::PodIpOverlay);
         let off = match can {
             true => off,
-            false => off.with(Filter::ServiceTopology),
+            false => GATHERED.iter().fold(off, |off, filter| off.with(*filter)),
         };
         self.replace(|now| std::mem::replace(&mut now.off, off) != off);
+    }
+
+    /// What programs are told in place of the cluster IP of `default/kubernetes`.
+    pub fn hub_ips(&self) -> Vec<IpAddr> {
+        let hub = self.now.borrow().facts.hub;
+        hub.map_or_else(Vec::new, |hub| {
+            std::iter::once(hub.first).chain(hub.other).collect()
+        })
     }
 
     /// Changes what the filters go by.
@@ -116,6 +131,13 @@ impl Filters {
         }
         let facts = &now.facts;
         let mut all = Vec::new();
+        if self.missed.get() && now.off.has(Filter::ServiceTopology) {
+            all.push(
+                "filters: servicetopology and nodeportisolation do nothing: the hub has no identity to ask for Services \
+                 and its node with; set `client_cert`, or list system:node:NAME under `identities`"
+                    .to_owned(),
+            );
+        }
         let refused = self.refused.borrow();
         let state = match &facts.topologies {
             Some(_) => "what was known last stays in force",
@@ -138,13 +160,19 @@ impl Filters {
         all
     }
 
-    /// Who judges what this request is answered with, if somebody does. Right after the start it may take a moment until
-    /// all is known that they go by.
+    /// Resolves when what the filters go by is to be gathered.
+    pub async fn wanted(&self) {
+        let mut wanted = self.wanted.subscribe();
+        let _ = wanted.wait_for(Option::is_some).await;
+    }
+
+    /// Who judges what this request is answered with, if somebody does. The first such request may take a moment, until all
+    /// is known that they go by.
     pub async fn judge(&self, asked: &Asked) -> Option<Judge> {
         let mut judge = self.judge_now(asked)?;
         let mut news = self.now.subscribe();
         while !judge.is_sure() {
-            let more = timeout_at(self.started + limits::FACTS_WAIT, news.changed());
+            let more = timeout_at(self.want() + limits::FACTS_WAIT, news.changed());
             if !matches!(more.await, Ok(Ok(()))) {
                 break;
             }
@@ -153,21 +181,38 @@ impl Filters {
         Some(judge)
     }
 
+    /// Has it gathered, and says since when.
+    fn want(&self) -> Instant {
+        let since = self.wanted.borrow().unwrap_or_else(Instant::now);
+        self.wanted
+            .send_if_modified(|wanted| wanted.replace(since).is_none());
+        since
+    }
+
     /// The same, at once.
     pub fn judge_now(&self, asked: &Asked) -> Option<Judge> {
-        let judge = self.now.borrow().judge(asked)?;
+        let judge = self.whoever_judges(asked)?;
         (!judge.set.is_empty()).then_some(judge)
     }
 
     /// The same, with an empty set where nothing is judged, for a request that some filter could be about.
     pub fn whoever_judges(&self, asked: &Asked) -> Option<Judge> {
-        self.now.borrow().judge(asked)
+        let now = self.now.borrow();
+        let meant = now.rules.of(&asked.agent, Kind::of(asked.resource()?)?);
+        let missed = |filter: &Filter| meant.has(*filter) && now.off.has(*filter);
+        if GATHERED.iter().any(missed) {
+            self.missed.set(true);
+        }
+        now.judge(asked)
     }
 
     /// What a watch is seen through; `None`: no filter can be about it. A client that goes on from a version was told
     /// what is before that by filters that may have changed since: then there is news for it at once.
     pub fn lens(&self, asked: &Asked, encoding: Encoding) -> Option<Box<Lens>> {
         let mut judge = self.whoever_judges(asked)?;
+        if !judge.is_sure() {
+            self.want();
+        }
         let mut news = self.now.subscribe();
         let goes_on = asked
             .options

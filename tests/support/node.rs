@@ -155,6 +155,24 @@ impl Node {
         lines
     }
 
+    /// What the one container of a pod has printed, as the runtime keeps it on the node.
+    pub fn printed(&self, pod: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        let begins = format!("default_{pod}_");
+        let logs = std::fs::read_dir(self._dir.path().join("pod-logs"));
+        for entry in logs.into_iter().flatten().flatten() {
+            if !entry.file_name().to_string_lossy().starts_with(&begins) {
+                continue;
+            }
+            let text = std::fs::read(entry.path().join("app/0.log")).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            // Time, stream and tag stand in front of what was printed.
+            let said = |line: &str| line.splitn(4, ' ').nth(3).unwrap_or_default().to_string();
+            lines.extend(text.lines().map(said));
+        }
+        lines
+    }
+
     /// The end of a program's log.
     pub fn log(&self, program: &str) -> String {
         let text =

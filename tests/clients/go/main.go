@@ -6,6 +6,8 @@
 //	    {"e":"add"|"update"|"delete","name":..,"rv":..,"initial":..}
 //	client-go lead KUBECONFIG NAMESPACE ID   one of those that would lead, by a Lease:
 //	    {"e":"leading"}  {"e":"lost"}  {"e":"leader","id":..}
+//	client-go read KUBECONFIG AGENT          lists as this program, in JSON and in protobuf, and compares the two; then
+//	    {"e":"read","name":"services","count":..}  for each resource, or an error
 package main
 
 import (
@@ -14,11 +16,13 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"reflect"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -70,7 +74,7 @@ func (a asks) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func main() {
 	if len(os.Args) < 4 {
-		fmt.Fprintln(os.Stderr, "usage: client-go watch|lead KUBECONFIG NAMESPACE [ID]")
+		fmt.Fprintln(os.Stderr, "usage: client-go watch|lead KUBECONFIG NAMESPACE [ID] | read KUBECONFIG AGENT")
 		os.Exit(2)
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", os.Args[2])
@@ -80,6 +84,52 @@ func main() {
 		watch(config, os.Args[3])
 	case "lead":
 		lead(config, os.Args[3], os.Args[4])
+	case "read":
+		read(config, os.Args[3])
+	}
+}
+
+// items of each list that the hub's filters are about.
+func items(c *kubernetes.Clientset) map[string]any {
+	ctx, all := context.Background(), metav1.ListOptions{}
+	services, err := c.CoreV1().Services("").List(ctx, all)
+	must(err)
+	maps, err := c.CoreV1().ConfigMaps("").List(ctx, all)
+	must(err)
+	secrets, err := c.CoreV1().Secrets("").List(ctx, all)
+	must(err)
+	pods, err := c.CoreV1().Pods("").List(ctx, all)
+	must(err)
+	endpoints, err := c.CoreV1().Endpoints("").List(ctx, all)
+	must(err)
+	slices, err := c.DiscoveryV1().EndpointSlices("").List(ctx, all)
+	must(err)
+	return map[string]any{
+		"services": services.Items, "configmaps": maps.Items, "secrets": secrets.Items,
+		"pods": pods.Items, "endpoints": endpoints.Items, "endpointslices": slices.Items,
+	}
+}
+
+func read(config *rest.Config, agent string) {
+	config.UserAgent = agent + "/0.34"
+	encoded := func(contentType string) map[string]any {
+		own := rest.CopyConfig(config)
+		own.ContentType, own.AcceptContentTypes = contentType, contentType
+		return items(kubernetes.NewForConfigOrDie(own))
+	}
+	asJSON, asProtobuf := encoded("application/json"), encoded("application/vnd.kubernetes.protobuf")
+	for name, one := range asJSON {
+		a, b := reflect.ValueOf(one), reflect.ValueOf(asProtobuf[name])
+		for at := 0; at < a.Len() && at < b.Len(); at++ {
+			x, y := a.Index(at).Addr().Interface(), b.Index(at).Addr().Interface()
+			if !equality.Semantic.DeepEqual(x, y) {
+				must(fmt.Errorf("%s differ: %v %v", name, x, y))
+			}
+		}
+		if a.Len() != b.Len() {
+			must(fmt.Errorf("%s: %d in JSON, %d in protobuf", name, a.Len(), b.Len()))
+		}
+		say(line{E: "read", Name: name, Count: a.Len()})
 	}
 }
 
