@@ -240,13 +240,18 @@ fn own_addresses(config: &Config) -> Result<AddressGuard, Failure> {
 async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
     let clock = Clock::new();
+    file::remove_leftovers_of_the_dead(&config.state_dir);
+    // Whoever may put files there could be the hub's own CA for all pods.
+    let exposed = file::private_directory(&config.state_dir, 0o022).err();
     let last_time = last_time::open(&config.state_dir, &clock);
     let (mut hub_ca, told) =
         hub_ca::open(&config.state_dir, &config.node_name).map_err(|e| failed(&e))?;
     let papers =
         Papers::load(&config, &mut hub_ca, &[], &clock, None, &[]).map_err(|e| failed(&e))?;
     let mut troubles = Troubles {
-        hub_ca: told.iter().map(ToString::to_string).collect(),
+        hub_ca: (told.iter().map(ToString::to_string))
+            .chain(exposed.map(|error| format!("state_dir: {error}")))
+            .collect(),
         papers: papers.warnings.clone(),
         ..Troubles::default()
     };

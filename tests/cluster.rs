@@ -11,6 +11,8 @@ mod bad_input;
 mod cache_cli;
 #[path = "through/clients.rs"]
 mod clients;
+#[path = "through/clock.rs"]
+mod clock;
 #[path = "through/door.rs"]
 mod door;
 #[path = "through/filters.rs"]
@@ -53,3 +55,7 @@ mod rotation;
 mod service;
 #[path = "through/splice.rs"]
 mod splice;
+#[path = "through/state_files.rs"]
+mod state_files;
+#[path = "through/strangers.rs"]
+mod strangers;

@@ -172,6 +172,15 @@ impl Papers {
             };
             identities.push((entry, pair.clone()));
         }
+        let keys = config.client.iter().chain(&config.serving);
+        let keys = keys.chain(config.identities.iter().map(|identity| &identity.pair));
+        for exposed in keys.filter_map(|files| private(&files.key).err()) {
+            let told = exposed.to_string();
+            // One file may be named for several.
+            if !warnings.contains(&told) {
+                warnings.push(told);
+            }
+        }
         let servers =
             Authorities::load(&config.ca_file).map_err(|e| PapersError::Load("ca_file", e))?;
         clock.raise_floor(servers.newest_not_before_unix_secs());
@@ -283,11 +292,11 @@ impl Papers {
         Some((Way::Pair(subject.fingerprint()), subject))
     }
 
-    /// Whether anything at the door has changed: the serving pair, or whose certificates are accepted. For whom there is a
-    /// pair is asked anew with each request.
+    /// Whether everything at the door is as it was: the serving pair, and whose certificates are accepted and for whom.
     pub fn same_door(&self, other: &Papers) -> bool {
         self.serving.fingerprint() == other.serving.fingerprint()
             && same_roots(self.clients.as_ref(), other.clients.as_ref())
+            && self.rules() == other.rules()
     }
 
     /// The ways whose connections are no longer what they should be: all of them if the CA of the servers has changed, else

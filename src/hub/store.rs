@@ -12,7 +12,7 @@ use crate::store::ring::layout::plain_digest;
 use crate::store::ring::recover::{Anew, OpenError};
 use crate::store::ring::thread::Opened;
 use crate::sys::clock::Clock;
-use crate::sys::file::make_private_directory;
+use crate::sys::file::{make_private_directory, private_directory};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,9 +33,28 @@ pub struct Begun {
     pub troubles: Vec<String>,
 }
 
+/// What the hub has to itself below `cache_dir`.
+pub const INTERNAL: &str = "_internal";
+/// The ring's folder there.
+pub const RING: &str = "_internal/ring";
+
 /// The ring's folder below `cache_dir`.
 pub fn ring_dir(cache_dir: &Path) -> PathBuf {
-    cache_dir.join("_internal").join("ring")
+    cache_dir.join(RING)
+}
+
+/// Who may write there could put an old state in the place of the ring, though he can read none.
+fn exposed(cache_dir: &Path) -> impl Iterator<Item = String> {
+    let folders = [("", 0o022), (INTERNAL, 0o077), (RING, 0o077)];
+    let found = folders.map(|(name, forbidden)| {
+        let path = match name {
+            "" => cache_dir.to_owned(),
+            name => cache_dir.join(name),
+        };
+        private_directory(&path, forbidden).err()
+    });
+    let found = found.into_iter().flatten();
+    found.map(|error| format!("cache_dir: {error}"))
 }
 
 /// What the ring tells nodes apart by.
@@ -91,8 +110,10 @@ fn start(
     troubles: &mut Vec<String>,
 ) -> Result<(Ring, WhenOpened), String> {
     let directory = ring_dir(&config.cache_dir);
-    make_private_directory(&directory)
+    make_private_directory(&config.cache_dir.join(INTERNAL))
+        .and_then(|()| make_private_directory(&directory))
         .map_err(|error| in_memory_since(&format!("cache_dir: {error}")))?;
+    troubles.extend(exposed(&config.cache_dir));
     let has_ring = directory.join("super").exists();
     let configured = config.seal_key_file.as_deref();
     let key = seal_key::load(configured, &config.state_dir, has_ring)

@@ -40,6 +40,20 @@ pub enum FileFault {
         /// Its permission bits.
         mode: u32,
     },
+    /// It is a directory that others than its owner may change, or enter where nobody should.
+    DirectoryOpen {
+        /// Its permission bits.
+        mode: u32,
+        /// Those that it should not have.
+        forbidden: u32,
+    },
+    /// It is a directory whose owner is neither root nor the user that the hub runs as.
+    DirectoryOwner {
+        /// Who owns it.
+        uid: u32,
+        /// Who the hub runs as.
+        own_uid: u32,
+    },
     /// Its owner is neither root nor the user that the hub runs as.
     Owner {
         /// Who owns it.
@@ -73,6 +87,15 @@ impl fmt::Display for FileError {
             FileFault::Open { mode } => write!(
                 f,
                 "{path} holds a secret, and its mode {mode:04o} lets others at it: chmod 0600 {path}"
+            ),
+            FileFault::DirectoryOpen { mode, forbidden } => write!(
+                f,
+                "the mode {mode:04o} of {path} lets others at what is there: chmod {:04o} {path}",
+                mode & !forbidden
+            ),
+            FileFault::DirectoryOwner { uid, own_uid } => write!(
+                f,
+                "{path} belongs to user {uid}, who could change what is there: chown {own_uid} {path}"
             ),
             FileFault::Owner { uid, own_uid } => write!(
                 f,
@@ -169,10 +192,7 @@ pub fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError
     };
     let write = |cause| at(FileFault::Write(cause));
     let name = path.file_name().ok_or_else(|| at(FileFault::NoName))?;
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     let mut prefix = OsString::from(".");
     prefix.push(name);
     prefix.push(".tmp");
@@ -198,13 +218,36 @@ pub fn make_private_directory(path: &Path) -> Result<(), FileError> {
         }
         DirBuilder::new().mode(0o700).create(path)
     };
-    match make() {
-        Err(_) if path.is_dir() => Ok(()),
-        result => result.map_err(|cause| FileError {
-            path: path.to_owned(),
-            fault: FileFault::Write(cause),
-        }),
-    }
+    let made = match make() {
+        Err(_) if path.is_dir() => return Ok(()),
+        // What is written in it is worth nothing if a power cut takes itself.
+        Ok(()) => sync_directory(directory_of(path)),
+        Err(cause) => Err(cause),
+    };
+    made.map_err(|cause| FileError {
+        path: path.to_owned(),
+        fault: FileFault::Write(cause),
+    })
+}
+
+/// Checks that a directory, if it is there, is root's or that of who we run as, and that its mode has none of the bits
+/// `forbidden`: 0o022 where others must not put anything, 0o077 where they must not look either.
+pub fn private_directory(path: &Path, forbidden: u32) -> Result<(), FileError> {
+    let Ok(metadata) = fs::metadata(path) else {
+        return Ok(());
+    };
+    let (uid, own_uid, mode) = (metadata.uid(), own_uid(), metadata.mode() & 0o7777);
+    let fault = if uid != 0 && uid != own_uid {
+        FileFault::DirectoryOwner { uid, own_uid }
+    } else if mode & forbidden != 0 {
+        FileFault::DirectoryOpen { mode, forbidden }
+    } else {
+        return Ok(());
+    };
+    Err(FileError {
+        path: path.to_owned(),
+        fault,
+    })
 }
 
 /// Checks that a file with a secret in it is its owner's alone, and that the owner is root or who we run as. A
@@ -256,6 +299,13 @@ pub fn is_in_memory(path: &Path) -> io::Result<bool> {
     Ok(kind == tmpfs || kind == RAMFS_MAGIC)
 }
 
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
@@ -272,6 +322,26 @@ fn sync_directory(path: &Path) -> io::Result<()> {
         // Some file systems (FUSE, 9p) do not have it.
         Err(cause) if cause.raw_os_error() == Some(libc::EINVAL) => Ok(()),
         result => result,
+    }
+}
+
+/// Removes what writes of processes that are no more have left in a directory: it may hold keys. Those that run write
+/// there at this moment.
+pub fn remove_leftovers_of_the_dead(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    let is_dead = |pid: &str| !Path::new("/proc").join(pid).exists();
+    let leftovers = entries.filter_map(Result::ok).filter(|entry| {
+        let name = entry.file_name();
+        let writer = name.to_str().and_then(|name| {
+            let (of, pid) = name.strip_prefix('.')?.rsplit_once(".tmp.")?;
+            (!of.is_empty() && pid.parse::<u32>().is_ok()).then_some(pid)
+        });
+        writer.is_some_and(is_dead)
+    });
+    for leftover in leftovers.take(LEFTOVERS_REMOVED_MAX) {
+        let _ = fs::remove_file(leftover.path());
     }
 }
 
@@ -469,6 +539,59 @@ mod tests {
             .expect("this test needs root, to give a file away");
         let text = private(&path).unwrap_err().to_string();
         assert!(text.contains("chown") && text.contains("4711"), "{text}");
+    }
+
+    #[test]
+    fn the_dead_leave_nothing_behind() {
+        let directory = TestDirectory::new();
+        let living = format!(".node.pem.tmp.{}", std::process::id());
+        // Above what a process can have for a number.
+        for name in [
+            ".hub-ca.key.tmp.4194305",
+            living.as_str(),
+            ".node.pem.tmp.x",
+            ".node.pem.tmp",
+            "node.pem.tmp.4194305",
+            "..tmp.4194305",
+        ] {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
+        remove_leftovers_of_the_dead(directory.path());
+        let mut left = vec![
+            "..tmp.4194305",
+            ".node.pem.tmp",
+            living.as_str(),
+            ".node.pem.tmp.x",
+            "node.pem.tmp.4194305",
+        ];
+        left.sort_unstable();
+        assert_eq!(directory.names(), left);
+    }
+
+    #[test]
+    fn a_directory_is_its_owners() {
+        let directory = TestDirectory::new();
+        let path = directory.path().join("state");
+        let check = |forbidden| private_directory(&path, forbidden).map_err(|e| e.to_string());
+        assert_eq!(check(0o077), Ok(()), "there is none");
+        fs::create_dir(&path).unwrap();
+        for (mode, forbidden, told) in [
+            (0o700, 0o077, None),
+            (0o755, 0o022, None),
+            (0o750, 0o077, Some("chmod 0700")),
+            (0o775, 0o022, Some("chmod 0755")),
+            (0o1777, 0o022, Some("chmod 1755")),
+        ] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let text = check(forbidden).err();
+            assert_eq!(text.is_some(), told.is_some(), "{mode:o} {text:?}");
+            assert!(text.unwrap_or_default().contains(told.unwrap_or_default()));
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(&path, Some(4711), None)
+            .expect("this test needs root, to give a directory away");
+        let text = check(0o022).unwrap_err();
+        assert!(text.contains("4711") && text.contains("chown"), "{text}");
     }
 
     #[test]

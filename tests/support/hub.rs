@@ -194,6 +194,14 @@ impl Hub {
         self.config[key] = value.into();
     }
 
+    /// Gives it this environment at the next start, beside the test's own.
+    pub fn set_env(&mut self, variables: &[(&str, &str)]) {
+        let owned = variables.iter();
+        self.env = owned
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect();
+    }
+
     /// Sends a signal by its name, such as `TERM`.
     pub fn signal(&self, name: &str) {
         self.program.as_ref().expect("a running hub").signal(name);

@@ -53,13 +53,18 @@ pub fn name(client: &Client, headers: &[(&str, &str)]) -> (u16, String) {
 }
 
 /// curl as another user, and what it prints: the answer, and its status in the last line.
-fn curl_as(uid: u32, address: SocketAddr, args: &[&str]) -> (u16, String) {
+pub fn curl_as(uid: u32, address: SocketAddr, args: &[&str]) -> (u16, String) {
+    let scheme = if args.contains(&"-k") {
+        "https"
+    } else {
+        "http"
+    };
     let mut curl = command(std::path::Path::new("setpriv"));
     let uid = uid.to_string();
     curl.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--"])
         .args(["curl", "-sS", "-m", "10", "-w", "\n%{http_code}"])
         .args(args)
-        .arg(format!("http://{address}{NODE}"));
+        .arg(format!("{scheme}://{address}{NODE}"));
     let output = Program::spawn(&mut curl).wait(SOON).ok();
     let (body, status) = output.rsplit_once('\n').expect("a status");
     (status.parse().expect("a number"), body.to_string())
@@ -267,4 +272,22 @@ fn a_watch_and_an_upgrade_pass_there_too() {
             .expect("a timeout");
         let _ = std::io::Read::read_to_end(&mut stream, &mut Vec::new());
     }
+}
+
+/// The node's own pair, which remains, is of the same subject.
+#[test]
+fn an_entry_that_is_taken_out_lets_nobody_in_any_more() {
+    let cluster = Cluster::shared();
+    make_node(cluster);
+    let mut door = Door::with(cluster, "l-out", |setup| {
+        with_local_port(setup, cluster).identity(cluster, "system:node:*", "node")
+    });
+    let (certificate, key) = cluster.pair("node");
+    let by_certificate = door.hub.client().certificate(&certificate, &key);
+    by_certificate.get(NODE).expect(200);
+    door.hub.reload("identities", json!([]));
+    door.hub
+        .logged("the new configuration and certificates are in force");
+    is_forbidden(&by_certificate.get(NODE), "`identities`");
+    door.hub.local().get(NODE).expect(200);
 }

@@ -1,5 +1,6 @@
 //! Pairs and CAs that change while the hub serves with them: nobody notices, and what is new is in use within seconds.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -63,6 +64,7 @@ fn renew(door: &Door, n: usize) {
     let pem = [read(format!("{n}.crt")), read(format!("{n}.key"))].concat();
     let file = dir.join(format!("kubelet-client-{n}.pem"));
     std::fs::write(&file, pem).expect("a file");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("its mode");
     let link = dir.join("kubelet-client-updated.pem");
     std::os::unix::fs::symlink(file.file_name().expect("a name"), &link).expect("a link");
     std::fs::rename(&link, current(door)).expect("it takes the place of the former");

@@ -10,12 +10,9 @@ use super::Findings;
 use super::files::{nearest_folder, probe};
 use crate::certs::seal_key::{self, Outlook};
 use crate::config::{Config, StoreKind};
+use crate::hub::store::{INTERNAL, RING};
 use crate::limits::RING_SEGMENTS_MAX;
-use crate::sys::file::{is_in_memory, own_uid, space};
-
-/// What the hub has to itself below `cache_dir`.
-const INTERNAL: &str = "_internal";
-const RING: &str = "_internal/ring";
+use crate::sys::file::{is_in_memory, private_directory, space};
 
 pub(super) fn check(findings: &mut Findings, config: &Config) {
     cache_dir(findings, config);
@@ -94,19 +91,8 @@ fn private(findings: &mut Findings, dir: &Path) {
 
 /// Whether a folder, if it is there, is the hub's, and its mode has none of these bits.
 fn owned(findings: &mut Findings, key: &str, path: &Path, forbidden: u32) {
-    let Ok(meta) = fs::metadata(path) else { return };
-    let (shown, mode) = (path.display(), meta.mode() & 0o7777);
-    if meta.uid() != own_uid() && meta.uid() != 0 {
-        findings.warn(format!(
-            "{key}: {shown} belongs to user {}, who could change what is there; chown {} {shown}, or run check as the user that runs the hub",
-            meta.uid(),
-            own_uid()
-        ));
-    } else if mode & forbidden != 0 {
-        findings.warn(format!(
-            "{key}: the mode {mode:04o} of {shown} lets others at what is there; chmod {:04o} {shown}",
-            mode & !forbidden
-        ));
+    if let Err(error) = private_directory(path, forbidden) {
+        findings.warn(format!("{key}: {error}"));
     }
 }
 

@@ -207,6 +207,9 @@ fn subject(findings: &mut Findings, key: &str, identity: &Identity, pair: &Pair)
 
 /// Not a failure: without it the hub's CA lives in memory, and pods have to be told anew after a restart.
 fn state_dir(findings: &mut Findings, dir: &Path) {
+    if let Err(error) = file::private_directory(dir, 0o022) {
+        findings.warn(format!("state_dir: {error}"));
+    }
     let there = nearest_folder(dir);
     match probe(&there) {
         Ok(()) if there == dir => findings.ok(format!("state_dir: {} can be written", dir.display())),
