@@ -396,8 +396,10 @@ pub const RING_BUDGET_LEAST_BYTES: u64 = 64 * 1024;
 pub const RING_FREE_SEGMENTS: usize = 3;
 /// Fewer segments leave nothing to live in beside the head and the free ones.
 pub const RING_SEGMENTS_MIN: u16 = 8;
-/// Files of a ring of the largest cap with the smallest segments of a default ring.
+/// More files than any ring has, also while it changes from many small ones to few large ones.
 pub const RING_SEGMENTS_MAX: u16 = 4096;
+/// Bytes of one. The smallest takes a frame of 24 KiB; a larger one than these takes long to carry on.
+pub const RING_SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 32 * 1024..=1024 * 1024;
 /// Up to this cap a ring has 32 segments, above 64 (flash.md 3.1).
 pub const RING_SMALL_BYTES: u64 = 8 << 20;
 /// What a record takes beside its value: key, ids, lengths.

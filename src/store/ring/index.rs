@@ -1,6 +1,7 @@
 //! What is where: 32 bytes an item, no keys, no values.
 
 use super::log::Place;
+use crate::limits;
 
 /// Where a record lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +47,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Bytes of its record, about.
+    pub fn record_bytes(&self) -> u64 {
+        u64::from(self.len) + limits::RING_RECORD_BYTES
+    }
+
     pub fn has_value_of(&self, other: &Entry) -> bool {
         self.value == other.value && self.len == other.len
     }
