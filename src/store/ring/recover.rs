@@ -351,7 +351,10 @@ impl<M: Media> Engine<M> {
                 break;
             }
         }
-        self.tidy();
+        // Smaller segments hold less of the same bytes.
+        self.keep_what_fits(self.high_water());
+        // Says what went, and keeps segments free.
+        self.flush();
         Ok(())
     }
 
