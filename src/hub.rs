@@ -1,5 +1,6 @@
 //! Starts every long task and knows everyone.
 
+pub mod filters;
 pub mod store;
 
 use crate::access::{Known, Rule};
@@ -38,6 +39,7 @@ pub struct Shared {
     pub upstream: Rc<Upstream>,
     pub cache: Rc<RefCell<Cache>>,
     pub known: RefCell<Known>,
+    pub filters: filters::Filters,
     pub config: RefCell<Config>,
     pub papers: RefCell<Papers>,
     pub started: Instant,
@@ -210,6 +212,7 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         upstream: Upstream::new(settings(&config, tls)),
         cache: Rc::new(RefCell::new(cache)),
         known: RefCell::new(known),
+        filters: filters::Filters::new(&config, &hub_ca.ca_pem()),
         cache_opens: RefCell::new(begun.later),
         started: Instant::now(),
         connections: Arc::new(Semaphore::new(config.connections_max)),
@@ -424,6 +427,8 @@ impl Shared {
         self.cache
             .borrow_mut()
             .reconfigure(config.cache_bytes_max, agents(&config));
+        let hub_ca = self.hub_ca.borrow().ca_pem();
+        self.filters.reconfigure(&config, &hub_ca);
         *self.config.borrow_mut() = config;
         log::info!("reload: the new configuration and certificates are in force");
     }

@@ -7,6 +7,7 @@ pub mod certs;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod filter;
 pub mod health;
 pub mod hub;
 pub mod limits;

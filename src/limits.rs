@@ -84,6 +84,18 @@ pub const TYPE_NAME_BYTES_MAX: usize = 256;
 /// `continue` token, which holds one storage key (under 1 KiB). What is bigger is no list (a Table's rows end here).
 pub const LIST_HEAD_BYTES_MAX: usize = 16 * 1024;
 
+// ---- filter
+
+/// Largest object that a filter looks at: as long as the longest event of a watch that is passed on whole.
+pub const FILTERED_OBJECT_BYTES_MAX: usize = FRAME_BYTES_MAX;
+/// Objects that one watch's client is not told of, some 60 bytes each: more Services than a site hides from one pool.
+pub const HIDDEN_KEYS_MAX: usize = 1024;
+/// Bytes of a compressed list that are inflated before what came of them goes out: a thousand times as much at most.
+pub const GUNZIP_BYTES: usize = 256;
+/// A protobuf list of no more bytes is held until its end, so that its true length can stand in front. What one program
+/// lists of one node fits, and what is larger is filled up instead.
+pub const FILTERED_LIST_HELD_BYTES: u64 = 64 * 1024;
+
 // ---- watch
 
 /// A watch without `timeoutSeconds` lives this long to twice as long, as at the API server (`--min-request-timeout`).

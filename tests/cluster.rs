@@ -9,6 +9,8 @@ mod bad_input;
 mod cache_cli;
 #[path = "through/door.rs"]
 mod door;
+#[path = "through/filters.rs"]
+mod filters;
 #[path = "through/flash.rs"]
 mod flash;
 #[path = "through/hostile.rs"]

@@ -738,6 +738,7 @@ fn a_change_of_each_key_is_seen() {
             r#""client_ca_file": "ca", "identities": [{"cn": "a", "cert": "c", "key": "k"}]"#
                 .to_owned()
         }
+        "filters" => r#""filters": ["-hubca"]"#.to_owned(),
         "extra_sans" | "cache_agents" => format!("\"{name}\": [\"other\"]"),
         "log" => r#""log": "warn""#.to_owned(),
         "store" => r#""store": "ram""#.to_owned(),

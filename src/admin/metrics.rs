@@ -27,6 +27,7 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 static ANSWERED: [[AtomicU64; 5]; 3] = [const { [const { AtomicU64::new(0) }; 5] }; 3];
 static LEFT: AtomicU64 = AtomicU64::new(0);
 static REFUSED: AtomicU64 = AtomicU64::new(0);
+static NOT_FILTERED: AtomicU64 = AtomicU64::new(0);
 
 /// Counts one answer by where it came from and the class of its status.
 pub fn answered(from: From, status: u16) {
@@ -37,6 +38,11 @@ pub fn answered(from: From, status: u16) {
 /// Counts a connection that found no place.
 pub fn refused() {
     REFUSED.fetch_add(1, Relaxed);
+}
+
+/// Counts an answer, or the rest of one, that was not passed on because a filter could not read it.
+pub fn not_filtered() {
+    NOT_FILTERED.fetch_add(1, Relaxed);
 }
 
 /// Counts a client that left before there was an answer.
@@ -88,17 +94,21 @@ pub fn text(samples: &[Sample]) -> String {
         "Clients that left before there was an answer.",
     );
     let _ = writeln!(out, "edge_hub_clients_left_total {}", LEFT.load(Relaxed));
-    head(
-        &mut out,
-        "edge_hub_connections_refused_total",
-        "counter",
-        "Connections refused because all were in use.",
-    );
-    let _ = writeln!(
-        out,
-        "edge_hub_connections_refused_total {}",
-        REFUSED.load(Relaxed)
-    );
+    for (name, help, count) in [
+        (
+            "edge_hub_connections_refused_total",
+            "Connections refused because all were in use.",
+            &REFUSED,
+        ),
+        (
+            "edge_hub_not_filtered_total",
+            "Answers not passed on because a filter could not read them.",
+            &NOT_FILTERED,
+        ),
+    ] {
+        head(&mut out, name, "counter", help);
+        let _ = writeln!(out, "{name} {}", count.load(Relaxed));
+    }
     for sample in samples {
         head(&mut out, sample.name, sample.kind, sample.help);
         let _ = writeln!(out, "{} {}", sample.name, sample.value);

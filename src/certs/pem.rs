@@ -1,26 +1,19 @@
 //! DER into PEM (RFC 7468). Pure. The way back is `rustls::pki_types::pem`.
 
+use crate::object::base64;
+
 /// The block `label` around `der`, in lines of 64 letters.
 pub fn encode(label: &str, der: &[u8]) -> String {
     const LINE_BYTES: usize = 48;
     let mut out = format!("-----BEGIN {label}-----\n");
     for line in der.chunks(LINE_BYTES) {
-        line.chunks(3).for_each(|group| out.extend(letters(group)));
+        let mut letters = Vec::with_capacity(64);
+        base64::put(line, &mut letters);
+        out.extend(letters.into_iter().map(char::from));
         out.push('\n');
     }
     out.push_str(&format!("-----END {label}-----\n"));
     out
-}
-
-/// Base64 (RFC 4648 section 4) of one to three bytes.
-fn letters(group: &[u8]) -> [char; 4] {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
-    let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-    std::array::from_fn(|at| match at <= group.len() {
-        true => char::from(ALPHABET[(bits >> (18 - 6 * at) & 63) as usize]),
-        false => '=',
-    })
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::error::{Problems, quoted};
 use super::values::{Host, is_node_name};
 use super::{
-    AgentRule, Config, File, FileIdentity, Identity, Mode, PairFiles, Rim, San, ServerUrl,
-    StoreKind, log_filter,
+    AgentRule, Config, File, FileIdentity, FilterRule, Identity, Mode, PairFiles, Rim, San,
+    ServerUrl, StoreKind, log_filter,
 };
 
 /// Builds the configuration, and notes all that is wrong. `None` only if something was noted.
@@ -49,6 +49,12 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
         &file.cache_agents,
         "\"name\", \"*\" or \"-name\"",
         AgentRule::parse,
+    );
+    let filters = look.each(
+        "filters",
+        &file.filters,
+        "\"filter=name\", \"filter=-name\" or \"-filter\"",
+        FilterRule::parse,
     );
     look.listeners(&listen, admin_listen);
     look.no_circle(&servers, &listen, &own_addresses);
@@ -91,6 +97,7 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
         seal_key_file,
         run_dir: run_dir?,
         cache_agents,
+        filters,
         drain: Duration::from_secs(file.drain_secs),
         log: file.log,
         ping_after: Duration::from_millis(file.ping_after_ms),

@@ -223,6 +223,7 @@ pub const KEYS: &[Key] = keys! {
     "seal_key_file", Kind::MaybePath, "null", Restart, seal_key_file, "A secret of 16 to 4096 bytes from which what is kept on flash is sealed. Without it `cache.key` in `state_dir`, made by the hub.";
     "run_dir", Kind::Path, r#""/run/edge-hub""#, Restart, run_dir, "In memory: the lists to which `cache_dir` leads, and the socket of `edge-hub cache`.";
     "cache_agents", LIST, "[]", Live, cache_agents, "Whose answers are kept, beside the built-in list: names, `*` for all, `-name` for not this one.";
+    "filters", LIST, "[]", Live, filters, "Which programs are told something otherwise, beside the built-in list: `filter=name` adds one, `filter=-name` takes one away, `-filter` switches a filter off.";
     "drain_secs", Kind::Number { min: 0, max: 3_600 }, "20", Live, drain, "How long open requests may go on after SIGTERM.";
     "log", Kind::Text, r#""info""#, Live, log, "What is logged: error, warn, info, debug, trace or off. `RUST_LOG` overrides it.";
     "ping_after_ms", Kind::Number { min: 50, max: 60_000 }, "2000", Restart, ping_after, "A connection to a server that was silent for so long is asked whether it lives.";

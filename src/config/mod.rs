@@ -19,7 +19,7 @@ pub use keys::{
     IDENTITY_KEYS, KEYS, Key, Kind, Reload, changed, keep_until_restart, known, nearest,
 };
 pub use values::{
-    AgentRule, Host, Identity, Mode, PairFiles, San, ServerUrl, StoreKind, log_filter,
+    AgentRule, FilterRule, Host, Identity, Mode, PairFiles, San, ServerUrl, StoreKind, log_filter,
 };
 
 use crate::limits::CONFIG_BYTES_MAX;
@@ -76,6 +76,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Whose answers are kept, beside the built-in list.
     pub cache_agents: Vec<AgentRule>,
+    /// Which filters are for whom, beside the built-in list.
+    pub filters: Vec<FilterRule>,
     /// How long open requests may go on after SIGTERM.
     pub drain: Duration,
     /// What is logged, in the form of `RUST_LOG`, which overrides it.

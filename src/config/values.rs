@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
+use crate::filter::Filter;
 use rustls::pki_types::{DnsName, ServerName};
 
 /// How one of several servers is chosen.
@@ -237,6 +238,39 @@ impl AgentRule {
     }
 }
 
+/// One entry of `filters`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilterRule {
+    /// `-filter`: for nobody.
+    Off(Filter),
+    /// `filter=name`: also for who calls itself so, lower case.
+    Add(Filter, String),
+    /// `filter=-name`: not for this one, lower case.
+    Not(Filter, String),
+}
+
+impl FilterRule {
+    /// Reads one entry.
+    pub fn parse(text: &str) -> Result<FilterRule, &'static str> {
+        let known = |name: &str| {
+            Filter::named(name.trim())
+                .ok_or("there is no filter of this name; the README lists them")
+        };
+        let Some((filter, agent)) = text.split_once('=') else {
+            return match text.trim().strip_prefix('-') {
+                Some(filter) => Ok(FilterRule::Off(known(filter)?)),
+                None => Err("for which program? as in \"filter=name\""),
+            };
+        };
+        let filter = known(filter)?;
+        Ok(match AgentRule::parse(agent)? {
+            AgentRule::All => return Err("`*` has no place here: each program by its name"),
+            AgentRule::Keep(name) => FilterRule::Add(filter, name),
+            AgentRule::Not(name) => FilterRule::Not(filter, name),
+        })
+    }
+}
+
 /// Whether `text` is a log filter: levels, or `module=level`, with commas between. `RUST_LOG` takes the same.
 pub fn log_filter(text: &str) -> bool {
     let level = |word: &str| word.parse::<log::LevelFilter>().is_ok();
@@ -352,6 +386,38 @@ mod tests {
         }
         for text in ["", "-", "-*", "a,b", "kubelet/v1", "edge*", "é", "a\nb"] {
             assert!(AgentRule::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn filter_rules() {
+        for (text, want) in [
+            ("-hubca", Ok(FilterRule::Off(Filter::HubCa))),
+            (
+                "servicetopology=My-Ingress",
+                Ok(FilterRule::Add(
+                    Filter::ServiceTopology,
+                    "my-ingress".into(),
+                )),
+            ),
+            (
+                " servicetopology = -coredns ",
+                Ok(FilterRule::Not(Filter::ServiceTopology, "coredns".into())),
+            ),
+        ] {
+            assert_eq!(FilterRule::parse(text), want, "{text}");
+        }
+        for text in [
+            "",
+            "hubca",
+            "-x",
+            "x=a",
+            "hubca=",
+            "hubca=*",
+            "hubca=a,b",
+            "=a",
+        ] {
+            assert!(FilterRule::parse(text).is_err(), "{text}");
         }
     }
 

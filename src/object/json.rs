@@ -15,6 +15,8 @@ pub(crate) struct Cursor<'a> {
     depth: usize,
     /// The last token opened an object or array, so that no comma is due.
     fresh: bool,
+    /// Where the last key began.
+    key_at: usize,
 }
 
 impl<'a> Cursor<'a> {
@@ -24,6 +26,7 @@ impl<'a> Cursor<'a> {
             at: 0,
             depth: 0,
             fresh: false,
+            key_at: 0,
         }
     }
 
@@ -58,9 +61,27 @@ impl<'a> Cursor<'a> {
         if !self.next_member(b'}')? {
             return Ok(None);
         }
+        self.key_at = self.token_at();
         let key = self.string()?;
         self.take(b':')?;
         Ok(Some(key))
+    }
+
+    /// Where the key that was returned last begins, its quote included.
+    pub(crate) fn key_at(&self) -> usize {
+        self.key_at
+    }
+
+    pub(crate) fn open_array(&mut self) -> Result<(), Malformed> {
+        match self.peek()? {
+            b'[' => self.open(),
+            _ => Err(Malformed::Shape),
+        }
+    }
+
+    /// Whether the array that was opened last has a further item, which is to be taken; false closes the array.
+    pub(crate) fn next_item(&mut self) -> Result<bool, Malformed> {
+        self.next_member(b']')
     }
 
     /// A string, or None for `null`, which Go takes for "as it was".
@@ -85,7 +106,7 @@ impl<'a> Cursor<'a> {
             }
             b'[' => {
                 self.open()?;
-                while self.next_member(b']')? {
+                while self.next_item()? {
                     self.skip()?;
                 }
             }

@@ -45,9 +45,23 @@ impl ListScanner {
     /// Takes the next bytes of the body and hands every item that they complete to `item`, in its bare form: from
     /// `chunk` itself when all of it lies there. Items count only once [`ListScanner::finish`] has said so.
     pub fn feed(&mut self, chunk: &[u8], item: &mut dyn FnMut(&[u8])) -> Result<(), Malformed> {
+        self.feed_parts(chunk, &mut |part| {
+            if let Part::Item(bytes) = part {
+                item(bytes);
+            }
+        })
+    }
+
+    /// Takes the next bytes of the body and hands everything on that they complete, so that the list can be written
+    /// again with other items.
+    pub(crate) fn feed_parts(
+        &mut self,
+        chunk: &[u8],
+        see: &mut dyn FnMut(Part<'_>),
+    ) -> Result<(), Malformed> {
         match &mut self.0 {
-            Inner::Json(list) => list.feed(chunk, item),
-            Inner::Protobuf(list) => list.feed(chunk, item),
+            Inner::Json(list) => list.feed(chunk, see),
+            Inner::Protobuf(list) => list.feed(chunk, see),
         }
     }
 
@@ -62,6 +76,24 @@ impl ListScanner {
         }
     }
 }
+
+/// A part of a list's body.
+pub(crate) enum Part<'a> {
+    /// JSON: what stands before, between and behind the items, as it came, but for the commas between them.
+    Outside(&'a [u8]),
+    /// An item in its bare form.
+    Item(&'a [u8]),
+    /// Protobuf: a field of the envelope or of the list that is no item, and its number.
+    Field(u8, &'a [u8]),
+    /// Items may follow. Protobuf: the list's message begins, and is so long.
+    Begin(u64),
+    /// Protobuf: the list's message ends.
+    End,
+}
+
+/// A field of a list's message that every reader passes over: the hub fills a message up with it whose length it had to
+/// announce before it knew it. No list will ever have this field, the last that there is.
+pub(crate) const PADDING_TAG: u32 = 0xffff_fffa;
 
 // ---- JSON
 
@@ -111,11 +143,11 @@ impl JsonList {
         }
     }
 
-    fn feed(&mut self, mut chunk: &[u8], item: &mut dyn FnMut(&[u8])) -> Result<(), Malformed> {
+    fn feed(&mut self, mut chunk: &[u8], see: &mut dyn FnMut(Part<'_>)) -> Result<(), Malformed> {
         while let Some(&byte) = chunk.first() {
             let taken = match (self.place, byte) {
-                (Place::Head, _) => self.head_byte(byte)?,
-                (Place::Item, _) => self.item_bytes(chunk, item)?,
+                (Place::Head, _) => self.head_bytes(chunk, see)?,
+                (Place::Item, _) => self.item_bytes(chunk, see)?,
                 (_, b' ' | b'\n' | b'\r' | b'\t') => 1,
                 (Place::First | Place::Promised, b'{') => {
                     self.place = Place::Item;
@@ -137,7 +169,24 @@ impl JsonList {
         Ok(())
     }
 
-    fn head_byte(&mut self, byte: u8) -> Result<usize, Malformed> {
+    fn head_bytes(
+        &mut self,
+        chunk: &[u8],
+        see: &mut dyn FnMut(Part<'_>),
+    ) -> Result<usize, Malformed> {
+        let mut taken = 0;
+        while let (Place::Head, Some(&byte)) = (self.place, chunk.get(taken)) {
+            self.head_byte(byte)?;
+            taken += 1;
+        }
+        see(Part::Outside(chunk.get(..taken).unwrap_or_default()));
+        if self.place == Place::First {
+            see(Part::Begin(0));
+        }
+        Ok(taken)
+    }
+
+    fn head_byte(&mut self, byte: u8) -> Result<(), Malformed> {
         if self.head.len() == LIST_HEAD_BYTES_MAX {
             return Err(Malformed::TooLarge);
         }
@@ -150,7 +199,7 @@ impl JsonList {
         }
         self.head.push(byte);
         self.head_nest.pass(&[byte])?;
-        Ok(1)
+        Ok(())
     }
 
     /// Whether the head ends in the key `items` and its colon.
@@ -177,7 +226,7 @@ impl JsonList {
     fn item_bytes(
         &mut self,
         chunk: &[u8],
-        item: &mut dyn FnMut(&[u8]),
+        see: &mut dyn FnMut(Part<'_>),
     ) -> Result<usize, Malformed> {
         // Looked at no further than an item may reach, so that cutting the body differently gives no other error.
         let room = self.item_bytes_max - self.held.len();
@@ -191,10 +240,10 @@ impl JsonList {
         };
         let part = part.get(..end).unwrap_or_default();
         if self.held.is_empty() {
-            item(part);
+            see(Part::Item(part));
         } else {
             self.held.extend_from_slice(part);
-            item(&self.held);
+            see(Part::Item(&self.held));
             self.held.clear();
         }
         self.items += 1;
@@ -328,6 +377,20 @@ enum Field {
     ContentType,
     ListMeta,
     Item,
+    /// What the hub itself filled up.
+    Padding,
+}
+
+impl Field {
+    /// Of a field that is handed on whole.
+    fn number(self) -> u8 {
+        match self {
+            Field::TypeMeta | Field::ListMeta => 1,
+            Field::Raw | Field::Item | Field::Padding => 2,
+            Field::ContentEncoding => 3,
+            Field::ContentType => 4,
+        }
+    }
 }
 
 impl ProtoList {
@@ -346,22 +409,22 @@ impl ProtoList {
         }
     }
 
-    fn feed(&mut self, mut chunk: &[u8], item: &mut dyn FnMut(&[u8])) -> Result<(), Malformed> {
+    fn feed(&mut self, mut chunk: &[u8], see: &mut dyn FnMut(Part<'_>)) -> Result<(), Malformed> {
         while let Some(&byte) = chunk.first() {
             let taken = match self.step {
                 Step::Value(field, left) => {
                     let part = chunk.get(..left).unwrap_or(chunk);
                     self.count(part.len());
-                    self.value(field, left, part, item)?;
+                    self.value(field, left, part, see)?;
                     part.len()
                 }
                 _ => {
                     self.count(1);
-                    self.byte(byte, item)?;
+                    self.byte(byte, see)?;
                     1
                 }
             };
-            self.leave_raw()?;
+            self.leave_raw(see)?;
             chunk = chunk.get(taken..).unwrap_or_default();
         }
         Ok(())
@@ -373,17 +436,18 @@ impl ProtoList {
         }
     }
 
-    fn leave_raw(&mut self) -> Result<(), Malformed> {
+    fn leave_raw(&mut self, see: &mut dyn FnMut(Part<'_>)) -> Result<(), Malformed> {
         if self.raw_left == Some(0) {
             if self.step != Step::Tag || !self.varint.is_empty() {
                 return Err(Malformed::Syntax);
             }
             self.raw_left = None;
+            see(Part::End);
         }
         Ok(())
     }
 
-    fn byte(&mut self, byte: u8, item: &mut dyn FnMut(&[u8])) -> Result<(), Malformed> {
+    fn byte(&mut self, byte: u8, see: &mut dyn FnMut(Part<'_>)) -> Result<(), Malformed> {
         match self.step {
             Step::Magic(seen) => {
                 if MAGIC.get(seen) != Some(&byte) {
@@ -402,7 +466,7 @@ impl ProtoList {
             }
             Step::Length(field) => {
                 if let Some(len) = self.varint.push(byte)? {
-                    self.length(field, len, item)?;
+                    self.length(field, len, see)?;
                 }
             }
             Step::Value(..) => {}
@@ -421,6 +485,7 @@ impl ProtoList {
             (None, _) => Err(Malformed::Envelope),
             (Some(_), 0x0a) => Ok(Field::ListMeta),
             (Some(_), 0x12) => Ok(Field::Item),
+            (Some(_), tag) if tag == u64::from(PADDING_TAG) => Ok(Field::Padding),
             (Some(_), _) => Err(Malformed::Shape),
         }
     }
@@ -429,19 +494,22 @@ impl ProtoList {
         &mut self,
         field: Field,
         len: u64,
-        item: &mut dyn FnMut(&[u8]),
+        see: &mut dyn FnMut(Part<'_>),
     ) -> Result<(), Malformed> {
         let len_max = match field {
             Field::Raw => {
                 self.raw_seen = true;
                 self.raw_left = Some(len);
                 self.step = Step::Tag;
+                see(Part::Begin(len));
                 return Ok(());
             }
             Field::ContentEncoding | Field::ContentType if len > 0 => {
                 return Err(Malformed::Envelope);
             }
             Field::Item => self.item_bytes_max,
+            // Never held.
+            Field::Padding => usize::MAX,
             _ => LIST_HEAD_BYTES_MAX,
         };
         if self.raw_left.is_some_and(|left| len > left) {
@@ -452,7 +520,7 @@ impl ProtoList {
             .filter(|&len| len <= len_max)
             .ok_or(Malformed::TooLarge)?;
         match len {
-            0 => self.value(field, 0, &[], item),
+            0 => self.value(field, 0, &[], see),
             _ => {
                 self.step = Step::Value(field, len);
                 Ok(())
@@ -465,20 +533,22 @@ impl ProtoList {
         field: Field,
         left: usize,
         part: &[u8],
-        item: &mut dyn FnMut(&[u8]),
+        see: &mut dyn FnMut(Part<'_>),
     ) -> Result<(), Malformed> {
         if part.len() < left {
-            self.held.extend_from_slice(part);
+            if field != Field::Padding {
+                self.held.extend_from_slice(part);
+            }
             self.step = Step::Value(field, left - part.len());
             return Ok(());
         }
         self.step = Step::Tag;
         if self.held.is_empty() {
-            return self.whole_value(field, part, item);
+            return self.whole_value(field, part, see);
         }
         let mut whole = std::mem::take(&mut self.held);
         whole.extend_from_slice(part);
-        self.whole_value(field, &whole, item)?;
+        self.whole_value(field, &whole, see)?;
         whole.clear();
         self.held = whole;
         Ok(())
@@ -488,18 +558,21 @@ impl ProtoList {
         &mut self,
         field: Field,
         value: &[u8],
-        item: &mut dyn FnMut(&[u8]),
+        see: &mut dyn FnMut(Part<'_>),
     ) -> Result<(), Malformed> {
         match field {
             Field::TypeMeta => self.type_meta = read_type(value)?.map(TypeMetaRef::into_owned),
             Field::ListMeta => self.fields.read_proto(value)?,
             Field::Item => {
                 self.items += 1;
-                item(value);
+                see(Part::Item(value));
+                return Ok(());
             }
             Field::ContentType => self.ended = self.raw_seen,
-            Field::ContentEncoding | Field::Raw => {}
+            Field::ContentEncoding => {}
+            Field::Raw | Field::Padding => return Ok(()),
         }
+        see(Part::Field(field.number(), value));
         Ok(())
     }
 

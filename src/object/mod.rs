@@ -3,6 +3,8 @@
 //! Finds the few fields that the hub needs (type, name, version) and copies everything else as it came. Never decodes
 //! an object into a structure of ours, and so never loses a field that it does not know. Pure: bytes in, values out.
 
+pub mod base64;
+pub mod edit;
 pub mod essence;
 pub mod gunzip;
 pub(crate) mod json;

@@ -164,9 +164,9 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// The tag and length of a length-delimited field (1 to 15).
+/// The tag and length of a length-delimited field.
 pub(crate) fn put_head(out: &mut Vec<u8>, field: u8, len: u64) {
-    out.push(field << 3 | 2);
+    put_varint(out, u64::from(field) << 3 | 2);
     put_varint(out, len);
 }
 

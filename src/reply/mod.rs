@@ -3,6 +3,7 @@
 pub mod access_line;
 pub mod backlog;
 pub mod body;
+pub mod filtered;
 pub mod list;
 pub mod refusal;
 pub mod script;

@@ -30,6 +30,10 @@ pub enum Refusal {
     UpstreamSilent,
     /// The client's own body broke off.
     BodyBroken,
+    /// The API server's answer is nothing that the filters which it must pass can read.
+    NotFiltered,
+    /// What the filters go by has never been known.
+    NotDecided,
 }
 
 impl Refusal {
@@ -49,7 +53,9 @@ impl Refusal {
             Refusal::Offline
             | Refusal::OfflineWrite
             | Refusal::NotSent
-            | Refusal::UpstreamCertificate => 503,
+            | Refusal::UpstreamCertificate
+            | Refusal::NotDecided => 503,
+            Refusal::NotFiltered => 502,
             Refusal::OutcomeUnknown | Refusal::UpstreamSilent => 504,
         }
     }
@@ -61,6 +67,7 @@ impl Refusal {
             405 => "MethodNotAllowed",
             408 | 504 => "Timeout",
             414 | 431 => "RequestEntityTooLarge",
+            502 => "InternalError",
             503 => "ServiceUnavailable",
             _ => "BadRequest",
         }
@@ -120,6 +127,12 @@ impl fmt::Display for Message {
                 "edge-hub: the API server's certificate is not trusted by the hub's ca_file; `edge-hub check` says why",
             ),
             Refusal::UpstreamSilent => f.write_str("edge-hub: the API server did not answer in time"),
+            Refusal::NotFiltered => f.write_str(
+                "edge-hub: the API server's answer cannot be read by the filters that answers to this program must pass",
+            ),
+            Refusal::NotDecided => f.write_str(
+                "edge-hub: what Services ask of their topology is not known yet, so endpoints cannot be chosen",
+            ),
             Refusal::BodyBroken => f.write_str("edge-hub: bad request: the body broke off before its end"),
         }
     }

@@ -11,13 +11,16 @@ use crate::cache::answer::{self, What};
 use crate::cache::keep::{Head, Keeper};
 use crate::cache::key;
 use crate::cache::watched::Follower;
+use crate::filter::list::Fault;
+use crate::filter::{Cannot, Judge};
 use crate::health::{LinkState, Reason};
 use crate::hub::Shared;
 use crate::limits;
 use crate::object::status::{StatusDetails, StatusFields, write_status};
-use crate::object::{self, Encoding};
+use crate::object::{self, Encoding, Malformed};
 use crate::reply::access_line::AccessLine;
 use crate::reply::backlog::Backlog;
+use crate::reply::filtered::{self, NotTold, Unfiltered};
 use crate::reply::refusal::Refusal;
 use crate::reply::script::Script;
 use crate::reply::{self, Body};
@@ -206,7 +209,12 @@ impl Exchange<'_> {
         match sent {
             Ok(Ok(response)) => {
                 let begun = Some(begun).filter(|_| head.method == Method::GET);
-                (From::Cloud, self.pass(caller, begun, response))
+                match self.shared.filters.judge(self.asked) {
+                    Some(judge) if response.status() == StatusCode::OK => {
+                        Box::pin(self.pass_filtered(caller, begun, response, judge)).await
+                    }
+                    _ => (From::Cloud, self.pass(caller, begun, response)),
+                }
             }
             // Boxed, or what waits for an answer would carry what comes without one.
             Ok(Err(error)) => Box::pin(self.not_answered(caller, error)).await,
@@ -266,6 +274,89 @@ impl Exchange<'_> {
             _ => Body::passed(body, None),
         };
         Response::from_parts(head, body)
+    }
+
+    /// The same, of an answer that is told otherwise than it came.
+    async fn pass_filtered(
+        &self,
+        caller: Caller,
+        begun: Option<Begun>,
+        response: Response<ResponseBody>,
+        judge: Judge,
+    ) -> Answer {
+        if self.asked.verb == Verb::Watch {
+            return (From::Cloud, self.pass(caller, begun, response));
+        }
+        let (mut head, body) = response.into_parts();
+        head.headers = headers::response_headers(head.headers);
+        self.learn(caller, head.status);
+        let content_type = text(&head.headers, header::CONTENT_TYPE).to_owned();
+        let gzip = match text(&head.headers, header::CONTENT_ENCODING) {
+            "" | "identity" => Some(false),
+            "gzip" => Some(true),
+            _ => None,
+        };
+        let (Some(encoding), Some(gzip)) = (accept::encoding_of(&content_type), gzip) else {
+            return self
+                .not_told(caller, NotTold::from(Malformed::Syntax))
+                .await;
+        };
+        let incoming = Unfiltered {
+            body,
+            gzip,
+            encoding,
+            judge,
+        };
+        let keeper = |begun| {
+            let seen = Head {
+                status: head.status.as_u16(),
+                content_type: &content_type,
+                gzip: false,
+                begun,
+            };
+            Keeper::new(&self.shared.cache, self.asked, caller.who, &seen)
+        };
+        let keeper = begun.and_then(keeper);
+        let told = match self.asked.verb {
+            Verb::List => filtered::list(incoming, keeper).await,
+            _ => match filtered::object(incoming).await {
+                Ok(None) => return (From::Hub, not_found(encoding, self.asked.resource())),
+                Ok(Some(told)) => {
+                    if let Some(mut keeper) = keeper {
+                        keeper.feed(&told);
+                        keeper.finish();
+                    }
+                    Ok(Body::whole(told))
+                }
+                Err(why) => Err(why),
+            },
+        };
+        let body = match told {
+            Ok(body) => body,
+            Err(why) => return self.not_told(caller, why).await,
+        };
+        head.headers.remove(header::CONTENT_LENGTH);
+        head.headers.remove(header::CONTENT_ENCODING);
+        (From::Cloud, Response::from_parts(head, body))
+    }
+
+    /// An answer came, and is not passed on.
+    async fn not_told(&self, caller: Caller, why: NotTold) -> Answer {
+        let refusal = match why {
+            NotTold::Upstream(error) => {
+                log::debug!("no answer: {error}");
+                let kept = self.kept_instead(caller).await;
+                return kept.unwrap_or_else(|| (From::Hub, reply::refuse(Refusal::Offline, "")));
+            }
+            NotTold::Fault(fault) => {
+                filtered::note(&fault);
+                match fault {
+                    Fault::Cannot(Cannot::Decide) => Refusal::NotDecided,
+                    _ => Refusal::NotFiltered,
+                }
+            }
+        };
+        (From::Hub, reply::refuse(refusal, ""))
     }
 
     /// What the status says about the caller.

@@ -4,3 +4,4 @@ pub mod event;
 pub mod frame;
 pub mod held;
 pub mod relay;
+pub mod stage;

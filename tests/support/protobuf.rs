@@ -8,13 +8,34 @@ pub fn field(message: &[u8], number: u64) -> Option<&[u8]> {
     fields(message, number).next()
 }
 
+/// The first varint field `number` of a message.
+pub fn number(message: &[u8], number: u64) -> Option<u64> {
+    values(message, number).find_map(|value| match value {
+        Value::Number(number) => Some(number),
+        _ => None,
+    })
+}
+
 /// The payloads of all length-delimited fields `number` of a message.
 pub fn fields(message: &[u8], number: u64) -> impl Iterator<Item = &[u8]> {
+    values(message, number).filter_map(|value| match value {
+        Value::Bytes(bytes) => Some(bytes),
+        _ => None,
+    })
+}
+
+enum Value<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+    Fixed,
+}
+
+fn values(message: &[u8], number: u64) -> impl Iterator<Item = Value<'_>> {
     let mut rest = message;
     std::iter::from_fn(move || {
         while !rest.is_empty() {
             let (at, value) = next(&mut rest).expect("well-formed protobuf");
-            if let (true, Some(value)) = (at == number, value) {
+            if at == number {
                 return Some(value);
             }
         }
@@ -22,26 +43,17 @@ pub fn fields(message: &[u8], number: u64) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Takes one field; a length-delimited one has a value.
-fn next<'a>(rest: &mut &'a [u8]) -> Option<(u64, Option<&'a [u8]>)> {
+/// Takes one field.
+fn next<'a>(rest: &mut &'a [u8]) -> Option<(u64, Value<'a>)> {
     let tag = varint(rest)?;
     let value = match tag & 7 {
-        0 => {
-            varint(rest)?;
-            None
-        }
-        1 => {
-            take(rest, 8)?;
-            None
-        }
+        0 => Value::Number(varint(rest)?),
+        1 => take(rest, 8).map(|_| Value::Fixed)?,
         2 => {
             let len = usize::try_from(varint(rest)?).ok()?;
-            Some(take(rest, len)?)
+            Value::Bytes(take(rest, len)?)
         }
-        5 => {
-            take(rest, 4)?;
-            None
-        }
+        5 => take(rest, 4).map(|_| Value::Fixed)?,
         _ => return None,
     };
     Some((tag >> 3, value))
