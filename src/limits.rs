@@ -76,6 +76,9 @@ pub const HELD_SPREAD: Duration = Duration::from_secs(2);
 /// scanner recurses once a level, about 150 bytes of stack each.
 pub const JSON_DEPTH_MAX: usize = 128;
 
+/// Messages within messages that are shown as such; what lies deeper is shown as bytes. A pod's have ten.
+pub const PROTO_SHOWN_DEPTH_MAX: usize = 32;
+
 /// Bytes of an `apiVersion` or a `kind`. The API server bounds both well below: a group is a DNS name (253) and a kind
 /// a label (63).
 pub const TYPE_NAME_BYTES_MAX: usize = 256;
@@ -355,6 +358,9 @@ pub const LINKS_MAX: usize = 64;
 pub const LINKS_WILD_MAX: usize = LINKS_MAX / 2;
 /// When links that could not be made are tried again.
 pub const LINK_RETRY_EVERY: Duration = Duration::from_secs(60);
+
+/// Devices whose wear is shown: a machine has one or two.
+pub const FLASH_DEVICES_MAX: usize = 16;
 
 /// Connections to the control socket: a person or two with a command each.
 pub const CONTROL_CONNECTIONS_MAX: usize = 4;

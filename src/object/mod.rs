@@ -6,6 +6,7 @@
 pub mod base64;
 pub mod edit;
 pub mod essence;
+pub mod fields;
 pub mod gunzip;
 pub(crate) mod json;
 pub mod list;
@@ -14,6 +15,7 @@ mod read;
 pub mod service;
 pub mod status;
 mod write;
+pub mod yaml;
 
 use std::borrow::Cow;
 use std::fmt;
