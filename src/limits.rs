@@ -437,12 +437,18 @@ const _: () = assert!(
 pub const RING_DROPS_PER_FRAME: usize = 1024;
 /// Items adopted between two looks at the room that is left.
 pub const RING_ADOPT_RECORDS: usize = 256;
-/// Bytes of values that may wait for the store's thread while the flash is slow. Over it a list is not kept, the client does
-/// not wait (design.md rule 4); and what is not kept may not come again for hours, so this is half of the cap, within
-/// these: all that a node lists at its start, while an SD card pauses for seconds.
-pub const RING_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 2 * 1024 * 1024..=16 * 1024 * 1024;
-/// Bytes of a list's items that go to the thread together: fewer wake-ups.
+/// Bytes that may wait for the store's thread while the flash is slow. Over it a list is not kept, the client does not wait
+/// (design.md rule 4); and what is not kept may not come again for hours, so this is a quarter of the cap, within these.
+/// Compressed that is all that a node lists at its start, while an SD card pauses for seconds.
+pub const RING_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 1024 * 1024..=4 * 1024 * 1024;
+/// Of them, those above which what comes is compressed: a thread that keeps up is spared it.
+pub const RING_QUEUE_PLAIN_BYTES: usize = 128 * 1024;
+/// What a message takes beside what it brings.
+pub const RING_MESSAGE_BYTES: usize = 256;
+/// Bytes of a list's items that go to the thread together: fewer wake-ups, and neighbours that compress together.
 pub const RING_BATCH_BYTES: usize = 16 * 1024;
+/// The largest that is compressed before it goes there: a lone object of up to 2 MiB is not worth a second buffer.
+pub const RING_BATCH_COMPRESSED_BYTES_MAX: usize = 256 * 1024;
 /// Stack of the store's thread: frames lie on the heap.
 pub const RING_STACK_BYTES: usize = 256 * 1024;
 /// With nothing to do the thread wakes this often.

@@ -2,8 +2,8 @@
 
 use super::metrics::{From, Sample, answers};
 use super::status::{
-    Certificate, Collection, CollectionState, Connections, Flash, FlashDevice, Link, Reach, Requests, Server,
-    Status, Store,
+    Certificate, Collection, CollectionState, Connections, Flash, FlashDevice, Link, Reach,
+    Requests, Server, Status, Store,
 };
 use crate::cache::key::Scope;
 use crate::cache::{Cache, Shown};
@@ -369,7 +369,9 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
             most(|w| w.erases_max),
         ),
     ];
-    samples.extend((wear.into_iter()).filter_map(|(name, help, value)| Some(gauge(name, help, value?))));
+    samples.extend(
+        (wear.into_iter()).filter_map(|(name, help, value)| Some(gauge(name, help, value?))),
+    );
     let Some(flash) = cache.flash().as_ref().map(flash) else {
         return samples;
     };

@@ -254,7 +254,7 @@ spec:
     - containerPort: 80
     env: []
   - {}
-  n: -1.5e3
+  "n": -1.5e3
   b: true
   z: null
 "#;

@@ -33,7 +33,12 @@ pub fn worn(sys: &Path) -> Vec<Worn> {
         reserve_used_percent: None,
         erases_max: text(dir, "max_ec").and_then(|text| text.trim().parse().ok()),
     }));
-    all.retain(|w| (w.life_used_percent.or(w.reserve_used_percent).or(w.erases_max)).is_some());
+    all.retain(|w| {
+        (w.life_used_percent
+            .or(w.reserve_used_percent)
+            .or(w.erases_max))
+        .is_some()
+    });
     all.sort_by(|a, b| a.device.cmp(&b.device));
     all
 }
@@ -47,7 +52,10 @@ impl Worn {
             (_, Some(80..)) => "has used 80 % of the blocks that it has in reserve",
             _ => return None,
         };
-        Some(format!("the flash {} {what}: it will fail, replace it", self.device))
+        Some(format!(
+            "the flash {} {what}: it will fail, replace it",
+            self.device
+        ))
     }
 }
 
@@ -70,7 +78,10 @@ fn text(dir: &Path, name: &str) -> Option<String> {
 /// `0x01 0x02`: of two kinds of cells, in tenths, rounded up (JESD84-B51, DEVICE_LIFE_TIME_EST). 0: not told.
 fn life_used_percent(text: &str) -> Option<u64> {
     let tenths = text.split_whitespace().filter_map(hex);
-    tenths.max().filter(|t| (1..=11).contains(t)).map(|tenths| 10 * tenths)
+    tenths
+        .max()
+        .filter(|t| (1..=11).contains(t))
+        .map(|tenths| 10 * tenths)
 }
 
 /// `0x01`: less than 80 % of the reserve is used, `0x02`: 80, `0x03`: 90 (PRE_EOL_INFO). 0: not told.
@@ -105,7 +116,13 @@ mod tests {
         ] {
             assert_eq!(life_used_percent(text), percent, "{text}");
         }
-        for (text, percent) in [("0x01\n", Some(0)), ("0x02", Some(80)), ("0x03", Some(90)), ("0x00", None), ("3", None)] {
+        for (text, percent) in [
+            ("0x01\n", Some(0)),
+            ("0x02", Some(80)),
+            ("0x03", Some(90)),
+            ("0x00", None),
+            ("3", None),
+        ] {
             assert_eq!(reserve_used_percent(text), percent, "{text}");
         }
     }
@@ -140,7 +157,12 @@ mod tests {
         };
         assert_eq!(found, [emmc, ubi]);
         let warnings: Vec<String> = found.iter().filter_map(Worn::warning).collect();
-        assert_eq!(warnings, ["the flash mmc0:0001 has used 80 % of the blocks that it has in reserve: it will fail, replace it"]);
+        assert_eq!(
+            warnings,
+            [
+                "the flash mmc0:0001 has used 80 % of the blocks that it has in reserve: it will fail, replace it"
+            ]
+        );
         fs::remove_dir_all(&sys).expect("it is there");
     }
 }

@@ -598,7 +598,7 @@ fn segment_blocks(number: u16, bytes: u64) -> Option<u16> {
 }
 
 /// Compresses, if that makes it smaller.
-fn compress(raw: &[u8], out: &mut Vec<u8>) -> bool {
+pub(super) fn compress(raw: &[u8], out: &mut Vec<u8>) -> bool {
     out.resize(lz4_flex::block::get_maximum_output_size(raw.len()), 0);
     match lz4_flex::block::compress_into(raw, out) {
         Ok(bytes) if bytes < raw.len() => {
@@ -611,6 +611,11 @@ fn compress(raw: &[u8], out: &mut Vec<u8>) -> bool {
             false
         }
     }
+}
+
+/// Fills `out` with what was compressed. Gives how much that is.
+pub(super) fn expand(compressed: &[u8], out: &mut [u8]) -> Option<usize> {
+    lz4_flex::block::decompress_into(compressed, out).ok()
 }
 
 /// The records of the frame that begins `bytes`, into `raw`.
@@ -636,7 +641,7 @@ fn open_frame(
                 true => *raw = vec![0; len],
                 false => raw.truncate(len),
             }
-            let bytes = lz4_flex::block::decompress_into(opened, raw).map_err(|_| Lost)?;
+            let bytes = expand(opened, raw).ok_or(Lost)?;
             (bytes == len).then_some(()).ok_or(Lost)
         }
         false => {

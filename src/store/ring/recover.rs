@@ -414,6 +414,7 @@ fn see(
                 len: put.value.len() as u32,
                 tag: put.tag,
                 at,
+                own: false,
             };
             found.entry(put.id).or_default().items.insert(key, entry);
             put.id
