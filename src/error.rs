@@ -22,6 +22,10 @@ pub enum Exit {
     NotKept,
     /// `cache get` has it, and must be told more before it shows it.
     Withheld,
+    /// `join` was refused: trying again with the same does not help.
+    Refused,
+    /// `join` has asked, and nobody has approved yet.
+    NotApproved,
 }
 
 /// Every exit code, with its meaning for people.
@@ -29,12 +33,12 @@ pub const EXITS: &[(Exit, &str)] = &[
     (Exit::Ok, "all went well"),
     (
         Exit::Failed,
-        "the hub could not start, or could not go on, or `cache` could not do what was asked; the last line says why",
+        "the hub could not start, or could not go on, or `cache` or `join` could not do what was asked; the last line says why",
     ),
     (Exit::Usage, "the command line was not understood"),
     (
         Exit::Config,
-        "the configuration is wrong or missing; trying again does not help",
+        "the configuration is wrong or missing, or `join` would have to change one that is there; trying again does not help",
     ),
     (
         Exit::Findings,
@@ -48,6 +52,14 @@ pub const EXITS: &[(Exit, &str)] = &[
     (
         Exit::Withheld,
         "`cache get` has it, and shows it with `--secrets`, `--who` or `--raw`",
+    ),
+    (
+        Exit::Refused,
+        "`join` was refused; trying again with the same token and server does not help",
+    ),
+    (
+        Exit::NotApproved,
+        "`join` has asked for the certificate, and nobody has approved it yet; the same command goes on",
     ),
 ];
 
@@ -63,6 +75,8 @@ impl Exit {
             Exit::NotRunning => 5,
             Exit::NotKept => 6,
             Exit::Withheld => 7,
+            Exit::Refused => 8,
+            Exit::NotApproved => 9,
         }
     }
 }

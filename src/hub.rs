@@ -1,11 +1,13 @@
 //! Starts every long task and knows everyone.
 
 pub mod filters;
+pub mod renewal;
 pub mod store;
 
 use crate::access::{Known, Rule};
 use crate::admin;
 use crate::cache::{Cache, cluster_ip};
+use crate::certs::csr::Signer;
 use crate::certs::hub_ca::{self, HubCa};
 use crate::certs::papers::Papers;
 use crate::cli::logging;
@@ -42,6 +44,7 @@ pub struct Shared {
     pub filters: filters::Filters,
     pub config: RefCell<Config>,
     pub papers: RefCell<Papers>,
+    pub renewal: renewal::Renewal,
     pub started: Instant,
     pub connections: Arc<Semaphore>,
     troubles: RefCell<Troubles>,
@@ -108,6 +111,9 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     open(&shared, &mut tasks)?;
     tasks.spawn_local(Rc::clone(&shared.upstream).run());
     tasks.spawn_local(Rc::clone(&shared).look_for_cluster_ips());
+    for signer in [Signer::Client, Signer::Serving] {
+        tasks.spawn_local(renewal::keep(Rc::clone(&shared), signer));
+    }
     tasks.spawn_local(admin::view::keep(Rc::clone(&shared)));
     tasks.spawn_local(admin::control::keep(Rc::clone(&shared)));
     tasks.spawn_local(Rc::clone(&shared).keep_what_was_told());
@@ -188,7 +194,8 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     let clock = Clock::new();
     let (mut hub_ca, told) =
         hub_ca::open(&config.state_dir, &config.node_name).map_err(|e| failed(&e))?;
-    let papers = Papers::load(&config, &mut hub_ca, &[], &clock, None).map_err(|e| failed(&e))?;
+    let papers =
+        Papers::load(&config, &mut hub_ca, &[], &clock, None, &[]).map_err(|e| failed(&e))?;
     let mut troubles = Troubles {
         hub_ca: told.iter().map(ToString::to_string).collect(),
         papers: papers.warnings.clone(),
@@ -224,6 +231,7 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         rules: RefCell::new(papers.rules()),
         server_config: RefCell::new(server_config),
         papers: RefCell::new(papers),
+        renewal: renewal::Renewal::default(),
         tunnels: Arc::new(Semaphore::new(limits::UPGRADES_MAX)),
         drain: watch::Sender::new(false),
         seed: Cell::new(u64::from_le_bytes(random_bytes()?) | 1),
@@ -430,6 +438,7 @@ impl Shared {
         let hub_ca = self.hub_ca.borrow().ca_pem();
         self.filters.reconfigure(&config, &hub_ca);
         *self.config.borrow_mut() = config;
+        self.renewal.changed();
         log::info!("reload: the new configuration and certificates are in force");
     }
 
@@ -494,6 +503,7 @@ impl Shared {
         let others = troubles.hub_ca.iter().chain(&troubles.papers);
         let others = others.chain(&troubles.cache).chain(&troubles.view);
         let others = others.chain(&troubles.control).cloned();
+        let others = others.chain(self.renewal.warnings(self));
         let off = self.cache.borrow().flash().and_then(|flash| flash.off);
         let off = off.map(|why| {
             format!(
@@ -532,6 +542,7 @@ impl Shared {
             &cluster_ips,
             &self.clock,
             Some(&before),
+            &self.renewal.unkept.borrow(),
         )
         .map_err(|e| e.to_string())?;
         let (same_door, same_way_up) = (papers.same_door(&before), papers.same_way_up(&before));
@@ -557,6 +568,7 @@ impl Shared {
             self.upstream.reload(tls);
         }
         *self.papers.borrow_mut() = papers;
+        self.renewal.changed();
         log::info!(
             "certificates: renewed ones are in use; what is under way ends with the old ones"
         );
@@ -570,12 +582,17 @@ impl Shared {
         loop {
             often.tick().await;
             let ips = cluster_ip::look(&self.cache).await.unwrap_or_default();
-            if ips.is_empty() || *self.cluster_ips.borrow() == ips {
-                continue;
-            }
-            log::info!("certificates: the cluster IP of default/kubernetes is {ips:?}");
-            *self.cluster_ips.borrow_mut() = ips;
-            self.look_at_papers();
+            self.take_cluster_ips(ips);
         }
+    }
+
+    fn take_cluster_ips(&self, ips: Vec<IpAddr>) {
+        if ips.is_empty() || *self.cluster_ips.borrow() == ips {
+            return;
+        }
+        log::info!("certificates: the cluster IP of default/kubernetes is {ips:?}");
+        *self.cluster_ips.borrow_mut() = ips;
+        self.look_at_papers();
+        self.renewal.changed();
     }
 }

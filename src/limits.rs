@@ -200,6 +200,14 @@ pub const CLI_SILENCE_SECS_MAX: u64 = 30;
 pub const FILE_NAME_BYTES_MAX: usize = 200;
 /// Characters of a log line. The longest request path that is let in fits; logd and the journal cut far above.
 pub const LOG_LINE_CHARS_MAX: usize = 4_096;
+/// Bytes of a file with a token: one line.
+pub const TOKEN_FILE_BYTES_MAX: usize = 4096;
+/// How long `join` waits for its certificate unless it is told otherwise: a controller takes a second, a person minutes.
+pub const JOIN_WAIT_SECS_DEFAULT: u64 = 300;
+/// The longest wait between two looks of `join`: somebody sits before it.
+pub const JOIN_LOOK_MAX: Duration = Duration::from_secs(5);
+/// How long `join` can be told to wait: a day.
+pub const JOIN_WAIT_SECS_MAX: u64 = 86_400;
 /// How long `check` gives one server: to resolve, to connect, to answer.
 pub const CHECK_SERVER_SECS_MAX: u64 = 10;
 /// Days before its end from which `check` and `status` warn of a certificate: a weekend, and time to act.
@@ -273,6 +281,28 @@ pub const COMMON_NAME_CHARS_MAX: usize = 64;
 /// TLS sessions with API servers that are remembered, for each identity: a few servers, and both versions of TLS. A
 /// resumed handshake saves the certificates' 4 KB and a signature on a metered link; 256, as is usual, cost 47 KiB.
 pub const TLS_CLIENT_SESSIONS_MAX: usize = 8;
+
+/// Days before its end from which `status` says that a certificate which the hub renews itself could not be renewed.
+pub const CERT_RENEWAL_WARN_DAYS: u64 = 30;
+/// How long a request for a certificate may wait for somebody before `status` names it: controllers take a second.
+pub const CSR_TELL_AFTER: Duration = Duration::from_secs(30);
+/// Bytes of the server's answer about a CertificateSigningRequest, or of `cluster-info`: some KiB, and what managed fields
+/// and a long chain add.
+pub const CSR_REPLY_BYTES_MAX: usize = 256 * 1024;
+/// How long one exchange about a request for a certificate may take.
+pub const CSR_EXCHANGE_MAX: Duration = Duration::from_secs(30);
+/// A request that waits is looked at after this, then ever less often.
+pub const CSR_LOOK_MIN: Duration = Duration::from_secs(1);
+/// The longest wait between two looks: a person who has approved wants to see it work.
+pub const CSR_LOOK_MAX: Duration = Duration::from_secs(60);
+/// What did not work is tried again after this, then ever less often.
+pub const CSR_RETRY_MIN: Duration = Duration::from_secs(10);
+/// The longest wait between two tries.
+pub const CSR_RETRY_MAX: Duration = Duration::from_secs(600);
+/// Who was refused by somebody asks again after this.
+pub const CSR_REFUSED_WAIT: Duration = Duration::from_secs(3600);
+/// When the link is back, the hubs that had waited for it ask spread over this time.
+pub const CSR_SPREAD: Duration = Duration::from_secs(10);
 
 /// Bytes of a configured key to the cache: under 128 bits is none.
 pub const SEAL_KEY_BYTES_MIN: usize = 16;

@@ -17,6 +17,8 @@ mod flash;
 mod hostile;
 #[path = "through/informers.rs"]
 mod informers;
+#[path = "through/join.rs"]
+mod join;
 #[path = "through/kube_rs.rs"]
 mod kube_rs;
 #[path = "through/kubectl.rs"]

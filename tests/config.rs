@@ -172,6 +172,30 @@ fn each_mistake_has_its_place_and_its_way_out() {
             ],
         ),
         (
+            r#""client": "join""#,
+            "client",
+            Some((2, 1)),
+            &["\"files\" or \"joined\"", "did you mean \"joined\"?"],
+        ),
+        (
+            r#""client": "joined", "client_cert": "c", "client_key": "k""#,
+            "client",
+            Some((2, 1)),
+            &["names another pair", "take out"],
+        ),
+        (
+            r#""serving": "csr""#,
+            "serving",
+            Some((2, 1)),
+            &["no pair of its own", "edge-hub join"],
+        ),
+        (
+            r#""serving": "csr", "client": "joined", "serving_cert": "c", "serving_key": "k""#,
+            "serving",
+            Some((2, 1)),
+            &["names another pair"],
+        ),
+        (
             r#""cache_dir": """#,
             "cache_dir",
             Some((2, 1)),
@@ -741,6 +765,8 @@ fn a_change_of_each_key_is_seen() {
         "filters" => r#""filters": ["-hubca"]"#.to_owned(),
         "extra_sans" | "cache_agents" => format!("\"{name}\": [\"other\"]"),
         "log" => r#""log": "warn""#.to_owned(),
+        "client" => r#""client": "joined""#.to_owned(),
+        "serving" => r#""serving": "csr", "client": "joined""#.to_owned(),
         "store" => r#""store": "ram""#.to_owned(),
         "cache_max_bytes" | "daily_write_bytes" => format!("\"{name}\": \"1MiB\""),
         _ => format!("\"{name}\": 1900"),
@@ -953,7 +979,7 @@ fn the_command_line() {
         (&["version"], 0, "edge-hub 0.1.0\n"),
         (&["--help"], 0, "status"),
         (&["run", "--help"], 0, "--config"),
-        (&[], 2, "Usage: edge-hub run|check"),
+        (&[], 2, "Usage: edge-hub run|join|check"),
         (&["start"], 2, "Usage"),
         (&["run", "--confg", "x"], 2, "Usage"),
         (&["run", "--config"], 2, "Usage"),
@@ -962,6 +988,37 @@ fn the_command_line() {
         (&["run", "--config", bad], 3, "did you mean `servers`?"),
         (&["check", "--config", bad], 4, "FAIL  "),
         (&["check", "--config", "/none/config.json"], 4, "FAIL  "),
+        (&["join", "--help"], 0, "--token-file"),
+        (&["join"], 2, "--server"),
+        (&["join", "--server", "http://a:1"], 2, "plain http"),
+        (
+            &["join", "--server", "https://a:1", "--ca-hash", "x"],
+            2,
+            "--ca-hash: sha256:",
+        ),
+        (
+            &["join", "--server", "https://a:1", "--wait", "86401"],
+            2,
+            "86400 at most",
+        ),
+        (
+            &["join", "--server", "https://a:1", "--node-name", "A_b"],
+            2,
+            "--node-name: ",
+        ),
+        (
+            &[
+                "join",
+                "--server",
+                "https://a:1",
+                "--node-name",
+                "a",
+                "--config",
+                bad,
+            ],
+            3,
+            "is there already",
+        ),
     ] {
         let output = hub(args).output().unwrap();
         let told = told(&output);
@@ -1304,6 +1361,61 @@ fn check_tells_what_is_wrong_with_a_server() {
         "{text}"
     );
     assert!(!dir.0.join("state").exists(), "check leaves nothing behind");
+}
+
+#[test]
+fn check_knows_what_the_cluster_has_issued() {
+    let dir = Dir::new("joined");
+    let ca = authority("good CA");
+    let keys = r#", "client": "joined", "serving": "csr", "client_ca_file": "ca.crt""#;
+    let look = || {
+        let (_, text) = check(&dir, "https://127.0.0.1:1", &ca, keys);
+        text
+    };
+    let told = look();
+    assert!(
+        told.contains("FAIL  client: this node has not joined"),
+        "{told}"
+    );
+    assert!(
+        told.contains("warn  serving: the cluster has not signed yet"),
+        "{told}"
+    );
+    let state = dir.0.join("state/x");
+    fs::create_dir_all(&state).unwrap();
+    let put = |name: &str, years: (i32, i32)| {
+        let (cert, key) = issue(&ca, "gw-1", "system:node:gw-1", years);
+        let text = pem("CERTIFICATE", cert.der()) + &pem("PRIVATE KEY", key.serialized_der());
+        let path = state.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let pair = put("node.pem", GOOD);
+    fs::set_permissions(&pair, fs::Permissions::from_mode(0o644)).unwrap();
+    put("serving.pem", (2000, 2001));
+    fs::write(
+        state.join("serving-request.pem"),
+        "edge-hub-serving-00\n".to_owned()
+            + &pem(
+                "PRIVATE KEY",
+                rcgen::KeyPair::generate().unwrap().serialized_der(),
+            ),
+    )
+    .unwrap();
+    let told = look();
+    for part in [
+        "ok    client: CN=system:node:gw-1 is valid until 2100-01-01T00:00:00Z, and the hub renews it from 20",
+        "node.pem holds a secret, and its mode 0644 lets others at it",
+        "FAIL  serving: CN=system:node:gw-1: the certificate expired",
+        "kubectl certificate approve edge-hub-serving-00",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    assert!(!told.contains("gets 403"), "{told}");
+    // Torn.
+    fs::write(&pair, "-----BEGIN CERTIFICATE-----\n").unwrap();
+    let told = look();
+    assert!(told.contains("FAIL  client: "), "{told}");
 }
 
 #[test]

@@ -7,7 +7,10 @@ use super::status::{
 };
 use crate::cache::key::Scope;
 use crate::cache::{Cache, Shown};
-use crate::config::StoreKind;
+use crate::certs::csr::Signer;
+use crate::certs::load::Pair;
+use crate::certs::renewal::renew_at;
+use crate::config::{ClientFrom, ServingFrom, StoreKind};
 use crate::health::{LinkState, ServerState};
 use crate::hub::Shared;
 use crate::object::Encoding;
@@ -224,10 +227,20 @@ fn collection(shown: Shown) -> Collection {
 fn certificates(shared: &Shared) -> Vec<Certificate> {
     let now = shared.clock().now();
     let papers = shared.papers.borrow();
-    let one = |(what, pair): (String, &crate::certs::load::Pair)| Certificate {
+    let config = shared.config.borrow();
+    let renewed = [
+        (config.client_from == ClientFrom::Joined, Signer::Client),
+        (config.serving_from == ServingFrom::Csr, Signer::Serving),
+    ];
+    let is_renewed = |pair: &Pair| {
+        let mut signers = renewed.iter().filter(|(asked_for, _)| *asked_for);
+        signers.any(|(_, signer)| papers.issued(*signer) == Some(pair))
+    };
+    let one = |(what, pair): (String, &Pair)| Certificate {
         what,
         subject: pair.subject().to_string(),
         not_after: clock::rfc3339(pair.not_after_unix_secs()),
+        renewed_from: is_renewed(pair).then(|| clock::rfc3339(renew_at(pair))),
         days_left: (pair.not_after_unix_secs() as i64 - now as i64) / 86_400,
     };
     papers.pairs().into_iter().map(one).collect()

@@ -252,4 +252,6 @@ pub struct Certificate {
     pub not_after: String,
     /// Below 0: it is over.
     pub days_left: i64,
+    /// When the hub begins to ask the cluster for a new one, if it does that itself.
+    pub renewed_from: Option<String>,
 }

@@ -1,12 +1,12 @@
 //! What the hub's connections to API servers need of rustls.
 
-use super::load::{Authorities, Pair};
+use super::load::Pair;
 use super::provider;
 use crate::limits::TLS_CLIENT_SESSIONS_MAX;
 use crate::sys::clock::Clock;
 use rustls::client::Resumption;
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, Error as TlsError};
+use rustls::{ClientConfig, Error as TlsError, RootCertStore};
 use std::sync::Arc;
 
 /// TLS 1.2 and 1.3 to servers of `servers`, showing `own` if it is asked for, offering `protocols` (ALPN, most wanted
@@ -15,14 +15,14 @@ use std::sync::Arc;
 /// Sessions are remembered in here, and carry the identity: one configuration for each identity, and a new one when
 /// its certificate is renewed.
 pub fn client_config(
-    servers: &Authorities,
+    servers: Arc<RootCertStore>,
     own: Option<&Pair>,
     protocols: &[&[u8]],
     clock: Arc<Clock>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let builder = ClientConfig::builder_with_details(provider(), clock)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(servers.roots());
+        .with_root_certificates(servers);
     let mut config = match own {
         None => builder.with_no_client_auth(),
         Some(own) => {

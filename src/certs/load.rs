@@ -4,6 +4,7 @@
 
 use super::certificate::{CertificateError, CertificateFields};
 use super::provider;
+use super::sans::Sans;
 use super::subject::Subject;
 use crate::limits::{
     AUTHORITIES_MAX, AUTHORITY_FILE_BYTES_MAX, CHAIN_CERTIFICATES_MAX, PAIR_FILE_BYTES_MAX,
@@ -62,6 +63,13 @@ impl Pair {
             false => read_blocks(key_path, PAIR_FILE_BYTES_MAX)?.take_key()?,
         };
         Pair::new(chain, key, certificate_path, key_path)
+    }
+
+    /// The same of PEM that is no file, with chain and key in it. The path is the one that errors name.
+    pub fn read_pem(pem: &[u8], path: &Path) -> Result<Pair, LoadError> {
+        let mut blocks = blocks_of(pem, path)?;
+        let chain = blocks.take_certificates(CHAIN_CERTIFICATES_MAX)?;
+        Pair::new(chain, blocks.take_key()?, path, path)
     }
 
     /// Puts a pair together. The paths are those that errors name.
@@ -137,10 +145,20 @@ impl Pair {
 
     /// SHA-256 of the leaf, in lower-case hexadecimal.
     pub fn fingerprint_hex(&self) -> String {
-        self.fingerprint
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex(&self.fingerprint)
+    }
+
+    /// Whether all these names and addresses are among those that it is for.
+    pub fn covers(&self, sans: &Sans) -> bool {
+        let leaf = self.chain().first().map_or(&[][..], |leaf| leaf);
+        let fields = CertificateFields::read(leaf);
+        fields.is_ok_and(|fields| matches!(fields.sans(), Ok(Some(own)) if own.contains(sans)))
+    }
+
+    /// Whether its key is this one (SubjectPublicKeyInfo, in DER).
+    pub fn is_of_key(&self, public_key: &[u8]) -> bool {
+        let leaf = self.chain().first().map_or(&[][..], |leaf| leaf);
+        CertificateFields::read(leaf).is_ok_and(|fields| fields.public_key == public_key)
     }
 
     /// Whether it is valid at `now`, in seconds since 1970, UTC.
@@ -223,6 +241,11 @@ impl Authorities {
     /// The certificates of a PEM file, at least one, not yet looked at.
     pub fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, LoadError> {
         read_blocks(path, AUTHORITY_FILE_BYTES_MAX)?.take_certificates(AUTHORITIES_MAX)
+    }
+
+    /// The same of PEM that is no file. The path is the one that errors name.
+    pub fn read_pem(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, LoadError> {
+        blocks_of(pem, path)?.take_certificates(AUTHORITIES_MAX)
     }
 
     /// Takes certificates that were read already. The path is the one that errors name.
@@ -453,6 +476,11 @@ impl std::error::Error for LoadError {
     }
 }
 
+/// In lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// SHA-256.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
@@ -470,17 +498,21 @@ pub(super) struct Blocks {
 
 /// Reads a PEM file.
 pub(super) fn read_blocks(path: &Path, max_bytes: usize) -> Result<Blocks, LoadError> {
-    let bytes = read_bounded(path, max_bytes)?;
+    blocks_of(&read_bounded(path, max_bytes)?, path)
+}
+
+/// Takes PEM apart. The path is the one that errors name.
+pub(super) fn blocks_of(bytes: &[u8], path: &Path) -> Result<Blocks, LoadError> {
     let mut blocks = Blocks {
         path: path.to_owned(),
         certificates: Vec::new(),
         keys: Vec::new(),
-        looks: looks(&bytes),
+        looks: looks(bytes),
     };
-    if blocks.looks == Looks::Encrypted && !contains(&bytes, b"BEGIN CERTIFICATE") {
+    if blocks.looks == Looks::Encrypted && !contains(bytes, b"BEGIN CERTIFICATE") {
         return Ok(blocks);
     }
-    for (index, section) in <(SectionKind, Vec<u8>)>::pem_slice_iter(&bytes).enumerate() {
+    for (index, section) in <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes).enumerate() {
         let (kind, der) = section.map_err(|_| LoadError::Pem {
             path: path.to_owned(),
             block: index + 1,

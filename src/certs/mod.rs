@@ -3,13 +3,18 @@
 use rustls::crypto::{CryptoProvider, ring};
 use std::sync::{Arc, LazyLock};
 
+pub mod bootstrap_token;
 pub mod certificate;
 pub mod client_config;
+pub mod cluster_info;
+pub mod csr;
 mod der;
 pub mod hub_ca;
+pub mod issued;
 pub mod load;
 pub mod papers;
 pub mod pem;
+pub mod renewal;
 pub mod sans;
 pub mod seal_key;
 pub mod server_config;

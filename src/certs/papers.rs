@@ -1,14 +1,17 @@
 //! All certificates and keys that a configuration names, loaded and checked as one: taken over together, or not at all.
 
 use super::client_config::client_config;
+use super::csr::{self, Signer};
 use super::hub_ca::{HubCa, HubCaError};
+use super::issued::Place;
 use super::load::{Authorities, LoadError, Pair};
 use super::sans::Sans;
 use super::server_config::{ServerConfigError, ServingPair, server_config};
 use super::subject::Subject;
 use crate::access::Rule;
-use crate::config::{Config, San};
+use crate::config::{ClientFrom, Config, San, ServingFrom};
 use crate::sys::clock::Clock;
+use crate::sys::file::private;
 use crate::upstream::{TlsFor, Way};
 use rustls::{ClientConfig, ServerConfig};
 use std::fmt;
@@ -24,6 +27,8 @@ pub struct Papers {
     /// The usable entries of `identities`.
     identities: Vec<(Rule, Pair)>,
     serving: Pair,
+    /// What the cluster has issued for the same, if it is asked to; in use while it is in date.
+    signed: Option<Pair>,
     /// What a person should mend.
     pub warnings: Vec<String>,
 }
@@ -54,32 +59,56 @@ impl std::error::Error for PapersError {}
 
 impl Papers {
     /// Loads everything. An entry of `identities` that cannot be used is said, and stays as it was in `before`, or is
-    /// left out; anything else that is wrong fails the whole.
+    /// left out, and so is a pair that the cluster has issued; anything else that is wrong fails the whole. `unkept` are
+    /// issued pairs that could not be written.
     pub fn load(
         config: &Config,
         hub_ca: &mut HubCa,
         cluster_ips: &[IpAddr],
         clock: &Clock,
         before: Option<&Papers>,
+        unkept: &[(Signer, Pair)],
     ) -> Result<Papers, PapersError> {
         let mut warnings = Vec::new();
-        let serving = match &config.serving {
-            Some(files) => Pair::load(&files.cert, &files.key)
+        let mut issued = |signer| {
+            let before = before.and_then(|before| before.issued(signer));
+            let unkept = unkept.iter().find(|(of, _)| *of == signer);
+            let place = Place::new(&config.state_dir, signer);
+            issued(&place, before, unkept.map(|(_, pair)| pair), &mut warnings)
+        };
+        let signed = match config.serving_from {
+            ServingFrom::Csr => issued(Signer::Serving),
+            ServingFrom::HubCa => None,
+        };
+        let node = match (config.client_from, &config.client) {
+            (ClientFrom::Joined, _) => {
+                let pair = issued(Signer::Client);
+                if pair.is_none() {
+                    warnings.push(format!(
+                        "client: this node has not joined, or its pair is gone from {}; `edge-hub join` gets one",
+                        config.state_dir.display()
+                    ));
+                }
+                pair
+            }
+            (ClientFrom::Files, Some(files)) => Some(
+                Pair::load(&files.cert, &files.key)
+                    .map_err(|e| PapersError::Load("client_cert", e))?,
+            ),
+            (ClientFrom::Files, None) => None,
+        };
+        let in_date = |pair: &&Pair| clock.now() <= pair.not_after_unix_secs();
+        let serving = match (&config.serving, signed.as_ref().filter(in_date)) {
+            (Some(files), _) => Pair::load(&files.cert, &files.key)
                 .map_err(|e| PapersError::Load("serving_cert", e))?,
-            None => {
+            (None, Some(signed)) => signed.clone(),
+            (None, None) => {
                 let (pair, told) = hub_ca
                     .serving(&sans(config, cluster_ips))
                     .map_err(PapersError::HubCa)?;
                 warnings.extend(told.iter().map(ToString::to_string));
                 pair
             }
-        };
-        let node = match &config.client {
-            Some(files) => Some(
-                Pair::load(&files.cert, &files.key)
-                    .map_err(|e| PapersError::Load("client_cert", e))?,
-            ),
-            None => None,
         };
         let clients = match &config.client_ca_file {
             Some(path) => {
@@ -105,6 +134,19 @@ impl Papers {
                 },
             }
         }
+        // Who shows the node's own name is the node, and needs no entry.
+        if let (ClientFrom::Joined, Some(_), Some(pair)) = (config.client_from, &clients, &node)
+            && let Some(common_name) = &pair.subject().common_name
+            && !identities
+                .iter()
+                .any(|(rule, _)| rule.common_name == *common_name)
+        {
+            let rule = Rule {
+                common_name: common_name.clone(),
+                organization: Some(csr::GROUP.to_owned()),
+            };
+            identities.push((rule, pair.clone()));
+        }
         let servers =
             Authorities::load(&config.ca_file).map_err(|e| PapersError::Load("ca_file", e))?;
         clock.raise_floor(servers.newest_not_before_unix_secs());
@@ -117,8 +159,17 @@ impl Papers {
             clients,
             identities,
             serving,
+            signed,
             warnings,
         })
+    }
+
+    /// The pair that this signer has issued to the hub, if it was asked to.
+    pub fn issued(&self, signer: Signer) -> Option<&Pair> {
+        match signer {
+            Signer::Client => self.node.as_ref(),
+            Signer::Serving => self.signed.as_ref(),
+        }
     }
 
     /// What was loaded for the same caller.
@@ -145,8 +196,13 @@ impl Papers {
     /// TLS towards the servers, one configuration for each identity: sessions carry it.
     pub fn upstream_tls(&self, clock: &Arc<Clock>) -> Result<TlsFor, PapersError> {
         let make = |own: Option<&Pair>| {
-            client_config(&self.servers, own, &[b"h2", b"http/1.1"], Arc::clone(clock))
-                .map_err(PapersError::Client)
+            client_config(
+                self.servers.roots(),
+                own,
+                &[b"h2", b"http/1.1"],
+                Arc::clone(clock),
+            )
+            .map_err(PapersError::Client)
         };
         let bearer = make(None)?;
         let anonymous = make(None)?;
@@ -192,9 +248,11 @@ impl Papers {
     pub fn pairs(&self) -> Vec<(String, &Pair)> {
         let mut all = vec![("serving".to_owned(), &self.serving)];
         all.extend(self.node.iter().map(|pair| ("client".to_owned(), pair)));
+        let of_node = |pair: &Pair| self.node.as_ref() == Some(pair);
         all.extend(
             self.identities
                 .iter()
+                .filter(|(_, pair)| !of_node(pair))
                 .map(|(rule, pair)| (format!("identity {}", rule.common_name), pair)),
         );
         all
@@ -241,8 +299,39 @@ pub fn is_of(identity: &crate::config::Identity, subject: &Subject) -> bool {
     same_name && same_organization
 }
 
+/// What the cluster has issued: of what is kept and what could not be written, the later one. Where a file is broken or
+/// gone, what was loaded before stays in use.
+fn issued(
+    place: &Place,
+    before: Option<&Pair>,
+    unkept: Option<&Pair>,
+    warnings: &mut Vec<String>,
+) -> Option<Pair> {
+    let path = place.pair();
+    let kept = match place.load() {
+        Ok(Some(kept)) => {
+            warnings.extend(private(&path).err().map(|error| error.to_string()));
+            Some(kept)
+        }
+        Ok(None) => None,
+        Err(error) => {
+            warnings.push(error.to_string());
+            None
+        }
+    };
+    if let (None, None, Some(before)) = (&kept, unkept, before) {
+        warnings.push(format!(
+            "{} cannot be read, and the pair loaded before stays in use until the hub ends",
+            path.display()
+        ));
+        return Some(before.clone());
+    }
+    let begins = |pair: &Pair| pair.not_before_unix_secs();
+    kept.into_iter().chain(unkept.cloned()).max_by_key(begins)
+}
+
 /// The names that the hub is called by.
-fn sans(config: &Config, cluster_ips: &[IpAddr]) -> Sans {
+pub fn sans(config: &Config, cluster_ips: &[IpAddr]) -> Sans {
     let mut sans = Sans::default();
     let listening = config
         .listen

@@ -76,6 +76,11 @@ impl Sans {
         self.ips.iter().copied()
     }
 
+    /// Whether all of the others are among these.
+    pub fn contains(&self, others: &Sans) -> bool {
+        others.dns.is_subset(&self.dns) && others.ips.is_subset(&self.ips)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.dns.len() + self.ips.len()

@@ -179,7 +179,7 @@ mod tests {
     const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
 
     fn client(hub: &Hub, own: Option<&Pair>) -> Arc<ClientConfig> {
-        client_config(&hub.authorities, own, PROTOCOLS, Clock::new()).unwrap()
+        client_config(hub.authorities.roots(), own, PROTOCOLS, Clock::new()).unwrap()
     }
 
     fn server(hub: &Hub, clients: Option<&Authorities>) -> Arc<ServerConfig> {
@@ -266,8 +266,13 @@ mod tests {
         let (authorities, user) = make_user(hub.directory.path(), "cluster");
         let late = Clock::new();
         late.raise_floor(CLOCK_FLOOR_UNIX_SECS_MAX);
-        let client =
-            client_config(&hub.authorities, Some(&user), PROTOCOLS, Arc::clone(&late)).unwrap();
+        let client = client_config(
+            hub.authorities.roots(),
+            Some(&user),
+            PROTOCOLS,
+            Arc::clone(&late),
+        )
+        .unwrap();
         handshake(&client, &server(&hub, None), "169.254.2.1").unwrap();
         let server = server_config(Arc::clone(&hub.serving), Some(&authorities), late).unwrap();
         let error = handshake(&client, &server, "169.254.2.1").unwrap_err();

@@ -1,4 +1,4 @@
-//! One GET by HTTP/1.1, for commands that ask once and end. The hub itself uses hyper.
+//! One request by HTTP/1.1, for commands that ask once and end. The hub itself uses hyper.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -86,18 +86,56 @@ impl Write for Timed {
     }
 }
 
-/// Asks for `path` and reads the whole answer, bounded by [`CLI_REPLY_BYTES_MAX`].
-pub(super) fn get(
+/// What is asked.
+pub(super) struct Ask<'a> {
+    pub(super) path: &'a str,
+    /// A bearer token.
+    pub(super) token: Option<&'a str>,
+    /// JSON to be posted; without it the request is a GET.
+    pub(super) body: Option<&'a [u8]>,
+}
+
+impl<'a> Ask<'a> {
+    /// A GET of somebody who says nothing of himself.
+    pub(super) fn get(path: &'a str) -> Ask<'a> {
+        Ask {
+            path,
+            token: None,
+            body: None,
+        }
+    }
+
+    fn bytes(&self, authority: &str) -> Vec<u8> {
+        let method = if self.body.is_some() { "POST" } else { "GET" };
+        let mut request = format!(
+            "{method} {} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: edge-hub/{}\r\nAccept: application/json\r\nConnection: close\r\n",
+            self.path,
+            env!("CARGO_PKG_VERSION")
+        );
+        if let Some(token) = self.token {
+            request += &format!("Authorization: Bearer {token}\r\n");
+        }
+        if let Some(body) = self.body {
+            request += &format!(
+                "Content-Type: application/json\r\nContent-Length: {}\r\n",
+                body.len()
+            );
+        }
+        request += "\r\n";
+        let mut bytes = request.into_bytes();
+        bytes.extend_from_slice(self.body.unwrap_or_default());
+        bytes
+    }
+}
+
+/// Asks and reads the whole answer, bounded by [`CLI_REPLY_BYTES_MAX`].
+pub(super) fn ask(
     stream: &mut (impl Read + Write),
     authority: &str,
-    path: &str,
+    ask: &Ask<'_>,
 ) -> Result<Reply, HttpError> {
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: edge-hub/{}\r\nAccept: application/json\r\nConnection: close\r\n\r\n",
-        env!("CARGO_PKG_VERSION")
-    );
     stream
-        .write_all(request.as_bytes())
+        .write_all(&ask.bytes(authority))
         .and_then(|()| stream.flush())
         .map_err(HttpError::Io)?;
     let mut bytes = Vec::new();

@@ -2,7 +2,9 @@
 
 mod cache;
 mod check;
+mod dial;
 mod http;
+mod join;
 pub mod logging;
 mod span;
 mod status;
@@ -16,8 +18,7 @@ use argh::FromArgs;
 use crate::config::{self, Config};
 use crate::error::Exit;
 
-const USAGE: &str =
-    "Usage: edge-hub run|check|status|cache|version [--config FILE]; edge-hub --help tells more";
+const USAGE: &str = "Usage: edge-hub run|join|check|status|cache|version [--config FILE]; edge-hub --help tells more";
 
 /// Keeps a Kubernetes node at the edge working while its API server is out of reach.
 #[derive(FromArgs)]
@@ -33,6 +34,7 @@ struct Args {
 #[argh(subcommand)]
 enum Command {
     Run(Run),
+    Join(join::Join),
     Check(Check),
     Status(Status),
     Cache(cache::Cache),
@@ -113,6 +115,7 @@ fn obey(args: Args) -> Exit {
         _ if args.version => version(),
         Some(Command::Version(_)) => version(),
         Some(Command::Run(run)) => serve(run.config),
+        Some(Command::Join(asked)) => join::join(asked),
         Some(Command::Check(check)) => check::check(&check.config),
         Some(Command::Cache(asked)) => cache::cache(asked),
         Some(Command::Status(status)) => status::status(&status.config, status.json),

@@ -49,10 +49,10 @@ pub(super) fn fetch(at: SocketAddr) -> Result<String, String> {
     let limit = Duration::from_secs(CLI_REPLY_SECS_MAX);
     let until = Instant::now() + limit;
     let socket = TcpStream::connect_timeout(&at, limit).map_err(|e| e.to_string())?;
-    let reply = http::get(
+    let reply = http::ask(
         &mut http::Timed::new(socket, until),
         &at.to_string(),
-        "/status",
+        &http::Ask::get("/status"),
     )
     .map_err(|e| e.to_string())?;
     if reply.status != 200 {
@@ -112,8 +112,12 @@ fn show(s: &Status, now: u64) -> String {
             days if days > FOR_EVER_DAYS => "without end".to_owned(),
             _ => format!("until {}", cert.not_after),
         };
+        let renewed = match &cert.renewed_from {
+            Some(from) => format!(", renewed by the hub from {from} on"),
+            None => String::new(),
+        };
         line(format!(
-            "cert      {}: {}, {until}",
+            "cert      {}: {}, {until}{renewed}",
             cert.what, cert.subject
         ));
     }
@@ -131,8 +135,10 @@ fn show(s: &Status, now: u64) -> String {
 /// A certificate with more days left has no end that anybody will see (RFC 5280 section 4.1.2.5: the year 9999).
 const FOR_EVER_DAYS: i64 = 365 * 1_000;
 
+/// Of one that the hub renews itself, the hub's own warnings tell.
 fn ends_soon(cert: &Certificate) -> Option<String> {
     let what = match cert.days_left {
+        _ if cert.renewed_from.is_some() => return None,
         days if days < 0 => "is OVER: nobody accepts it any more".to_owned(),
         days if days.unsigned_abs() < CERT_WARN_DAYS => format!("has ONLY {days} days left"),
         _ => return None,

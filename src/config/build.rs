@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::error::{Problems, quoted};
 use super::values::{Host, is_node_name};
 use super::{
-    AgentRule, Config, File, FileIdentity, FilterRule, Identity, Mode, PairFiles, Rim, San,
-    ServerUrl, StoreKind, log_filter,
+    AgentRule, ClientFrom, Config, File, FileIdentity, FilterRule, Identity, Mode, PairFiles, Rim,
+    San, ServerUrl, ServingFrom, StoreKind, log_filter,
 };
 
 /// Builds the configuration, and notes all that is wrong. `None` only if something was noted.
@@ -24,6 +24,8 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
         ("serving_cert", &file.serving_cert),
         ("serving_key", &file.serving_key),
     );
+    let client_from = look.client_from(&file);
+    let serving_from = look.serving_from(&file);
     let client_ca_file = file
         .client_ca_file
         .as_deref()
@@ -77,6 +79,7 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
         },
         ca_file: ca_file?,
         client,
+        client_from,
         client_ca_file,
         identities,
         node_name: node_name?,
@@ -84,6 +87,7 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
         own_addresses,
         admin_listen: admin_listen?,
         serving,
+        serving_from,
         extra_sans,
         state_dir: state_dir?,
         store: match file.store.as_str() {
@@ -243,6 +247,39 @@ impl Look<'_> {
                 .add(there, format!("it is set and `{missing}` is not"), &way_out);
         }
         None
+    }
+
+    fn client_from(&mut self, file: &File) -> ClientFrom {
+        if file.client != "joined" {
+            return ClientFrom::Files;
+        }
+        if file.client_cert.is_some() && !self.problems.mention("client") {
+            let way_out = "take out `client_cert` and `client_key`, or `client`";
+            self.problems
+                .add("client", "`client_cert` names another pair", way_out);
+        }
+        ClientFrom::Joined
+    }
+
+    fn serving_from(&mut self, file: &File) -> ServingFrom {
+        if file.serving != "csr" {
+            return ServingFrom::HubCa;
+        }
+        if file.serving_cert.is_some() && !self.problems.mention("serving") {
+            let way_out = "take out `serving_cert` and `serving_key`, or `serving`";
+            self.problems
+                .add("serving", "`serving_cert` names another pair", way_out);
+        }
+        let has_pair = file.client == "joined" || file.client_cert.is_some();
+        if !has_pair && !self.problems.mention("serving") {
+            let way_out = "\"client\": \"joined\" after `edge-hub join`, or set `client_cert` to the node's pair";
+            self.problems.add(
+                "serving",
+                "the hub has no pair of its own to ask the cluster with",
+                way_out,
+            );
+        }
+        ServingFrom::Csr
     }
 
     fn identities(&mut self, file: &File) -> Vec<Identity> {

@@ -203,6 +203,7 @@ pub const KEYS: &[Key] = keys! {
     "servers", Kind::Servers { max: CONFIG_LIST_MAX }, "", Restart, servers, "The API servers.";
     "mode", Kind::Choice(&["priority", "round-robin"]), r#""priority""#, Restart, mode, "Which of several servers is asked: the first that is up, or one after the other.";
     "ca_file", Kind::Path, r#""/etc/kubernetes/pki/ca.crt""#, Live, ca_file, "The CA that signed the servers' certificates.";
+    "client", Kind::Choice(&["files", "joined"]), r#""files""#, Live, client_from, "Which pair is the hub's own: that of `client_cert`, if it is set, or the one that `edge-hub join` has put into `state_dir`, which the hub renews.";
     "client_cert", Kind::MaybePath, "null", Live, client, "The hub's own certificate, shown when it probes the servers. No request of a client goes up with it.";
     "client_key", Kind::MaybePath, "null", Live, client, "The key to it. Both or none.";
     "client_ca_file", Kind::MaybePath, "null", Live, client_ca_file, "The CA whose client certificates the hub accepts.";
@@ -211,10 +212,11 @@ pub const KEYS: &[Key] = keys! {
     "listen", Kind::Addresses { max: CONFIG_LIST_MAX }, r#"["127.0.0.1:10268","169.254.2.1:10268"]"#, Restart, listen, "Where the hub serves, TLS.";
     "own_addresses", Kind::MaybeAddresses, r#"["169.254.2.1"]"#, Restart, own_addresses, "Addresses that the hub puts on a device itself. null or []: it leaves the network alone.";
     "admin_listen", Kind::Address, r#""127.0.0.1:10267""#, Restart, admin_listen, "Where `/status` and `/metrics` are, plain HTTP.";
+    "serving", Kind::Choice(&["hub-ca", "csr"]), r#""hub-ca""#, Live, serving_from, "Who signs the certificate that the hub shows: the hub's own CA, or the cluster, when somebody has approved the hub's request.";
     "serving_cert", Kind::MaybePath, "null", Live, serving, "The certificate that the hub shows. Without it one from the hub's own CA.";
     "serving_key", Kind::MaybePath, "null", Live, serving, "The key to it. Both or none.";
-    "extra_sans", LIST, "[]", Live, extra_sans, "Further names and addresses for the certificate from the hub's own CA.";
-    "state_dir", Kind::Path, r#""/var/lib/edge-hub""#, Restart, state_dir, "Where the hub keeps its CA and, unless `seal_key_file` says otherwise, the key to `cache_dir`.";
+    "extra_sans", LIST, "[]", Live, extra_sans, "Further names and addresses for the certificate that the hub's own CA or the cluster signs.";
+    "state_dir", Kind::Path, r#""/var/lib/edge-hub""#, Restart, state_dir, "Where the hub keeps its CA, the pairs that the cluster has issued to it and, unless `seal_key_file` says otherwise, the key to `cache_dir`.";
     "store", Kind::Choice(&["ring", "ram"]), r#""ring""#, Restart, store, "Where answers are kept: on flash below `cache_dir`, sealed, or in memory, where a restart forgets them.";
     "cache_dir", Kind::Path, r#""/etc/kubernetes/cache""#, Restart, cache_dir, "Where answers are kept on flash, and where each program's name leads to a list of what is kept for it.";
     "cache_max_bytes", Kind::Bytes { min: CACHE_BYTES_MIN, max: CACHE_BYTES_MAX }, "8388608", LiveInRam, cache_bytes_max, "What all kept answers may take together: of flash, or of memory with `ram`.";

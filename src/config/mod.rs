@@ -18,8 +18,10 @@ pub use file::{File, FileIdentity};
 pub use keys::{
     IDENTITY_KEYS, KEYS, Key, Kind, Reload, changed, keep_until_restart, known, nearest,
 };
+pub(crate) use values::is_node_name;
 pub use values::{
-    AgentRule, FilterRule, Host, Identity, Mode, PairFiles, San, ServerUrl, StoreKind, log_filter,
+    AgentRule, ClientFrom, FilterRule, Host, Identity, Mode, PairFiles, San, ServerUrl,
+    ServingFrom, StoreKind, log_filter,
 };
 
 use crate::limits::CONFIG_BYTES_MAX;
@@ -39,6 +41,8 @@ pub struct Config {
     pub ca_file: PathBuf,
     /// The node's own certificate and key towards the servers.
     pub client: Option<PairFiles>,
+    /// Invariant: where the node has joined, no files are named.
+    pub client_from: ClientFrom,
     /// The CA whose client certificates are accepted at the door, PEM. Without it none is asked for.
     pub client_ca_file: Option<PathBuf>,
     /// Which certificate holder goes up with which pair. No subject stands here twice.
@@ -53,7 +57,9 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// The serving certificate and key; without them the hub's own CA issues one.
     pub serving: Option<PairFiles>,
-    /// Further names and addresses for the certificate that the hub's own CA issues.
+    /// Invariant: where the cluster signs, no files are named, and there is a pair to ask with.
+    pub serving_from: ServingFrom,
+    /// Further names and addresses for the certificate that the hub's own CA or the cluster issues.
     pub extra_sans: Vec<San>,
     /// Where the hub keeps its CA, and the key to the cache unless `seal_key_file` is set.
     pub state_dir: PathBuf,
@@ -171,7 +177,7 @@ fn in_words(error: &std::io::Error) -> String {
 }
 
 /// The machine's name as the kubelet would take it: trimmed, lower case.
-fn host_name() -> Option<String> {
+pub(crate) fn host_name() -> Option<String> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()?
         .trim()

@@ -16,6 +16,24 @@ pub enum Mode {
     RoundRobin,
 }
 
+/// Where the hub's own pair comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientFrom {
+    /// From the files that are named, or there is none.
+    Files,
+    /// From the cluster, by `edge-hub join`: it lies in `state_dir`, and the hub renews it.
+    Joined,
+}
+
+/// Who signs what the hub shows to its clients, where no files are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServingFrom {
+    /// The hub's own CA.
+    HubCa,
+    /// The cluster. Until it has, the hub's own CA stands in.
+    Csr,
+}
+
 /// Where answers are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreKind {
@@ -284,7 +302,7 @@ pub fn log_filter(text: &str) -> bool {
 }
 
 /// Whether `text` can be a node's name: a DNS subdomain as RFC 1123 has it, lower case.
-pub(super) fn is_node_name(text: &str) -> bool {
+pub(crate) fn is_node_name(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let label = |label: &str| {
         let bytes = label.as_bytes();

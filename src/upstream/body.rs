@@ -291,6 +291,19 @@ impl ResponseBody {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
 
+    /// All of it, for the hub's own requests. The error is for the log.
+    pub async fn whole(mut self, bytes_max: usize) -> Result<Vec<u8>, String> {
+        let mut whole = Vec::new();
+        while let Some(piece) = self.chunk().await {
+            let piece = piece.map_err(|error| error.to_string())?;
+            if whole.len() + piece.len() > bytes_max {
+                return Err(format!("the answer is longer than {bytes_max} bytes"));
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole)
+    }
+
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         match self {
             ResponseBody::H2(body) => body.poll_chunk(cx),

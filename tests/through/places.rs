@@ -19,15 +19,15 @@ use crate::support::program::Guard;
 use crate::support::{TempDir, until};
 
 /// A file system in memory, of so many bytes, that goes with this value.
-struct Mount {
-    path: PathBuf,
+pub struct Mount {
+    pub path: PathBuf,
     // Dropped in this order.
     _guard: Guard,
     _dir: TempDir,
 }
 
 impl Mount {
-    fn tmpfs(bytes: u64) -> Mount {
+    pub fn tmpfs(bytes: u64) -> Mount {
         let dir = TempDir::new("mount");
         let path = dir.path().to_owned();
         let options = format!("size={bytes},mode=0755");
@@ -43,7 +43,7 @@ impl Mount {
         }
     }
 
-    fn remount(&self, how: &str) {
+    pub fn remount(&self, how: &str) {
         run(
             "mount",
             &["-o", &format!("remount,{how}"), &text(&self.path)],

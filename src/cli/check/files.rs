@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 
 use super::Findings;
 use crate::certs::certificate::CertificateFields;
+use crate::certs::csr::Signer;
+use crate::certs::issued::Place;
 use crate::certs::load::{Authorities, Pair, in_date};
 use crate::certs::papers::is_of;
-use crate::config::{Config, Identity, PairFiles};
-use crate::limits::CERT_WARN_DAYS;
+use crate::certs::renewal::renew_at;
+use crate::cli::dial::subject_of;
+use crate::config::{ClientFrom, Config, Identity, PairFiles, ServingFrom};
+use crate::limits::{CERT_RENEWAL_WARN_DAYS, CERT_WARN_DAYS};
 use crate::sys::clock::rfc3339;
 use crate::sys::file;
 
@@ -28,14 +32,20 @@ pub(super) fn check(findings: &mut Findings, config: &Config, now_secs: u64) -> 
     let servers = authority(findings, "ca_file", &config.ca_file, now_secs);
     if let Some(path) = &config.client_ca_file {
         authority(findings, "client_ca_file", path, now_secs);
-        if config.identities.is_empty() {
+        if config.identities.is_empty() && config.client_from == ClientFrom::Files {
             findings.warn("client_ca_file: everybody with a client certificate gets 403, as `identities` is empty; list who may come");
         }
     }
-    let own = config
-        .client
-        .as_ref()
-        .and_then(|files| pair(findings, ("client_cert", "client_key"), files, now_secs));
+    let own = match (config.client_from, &config.client) {
+        (ClientFrom::Joined, _) => issued(findings, config, Signer::Client, now_secs),
+        (ClientFrom::Files, Some(files)) => {
+            pair(findings, ("client_cert", "client_key"), files, now_secs)
+        }
+        (ClientFrom::Files, None) => None,
+    };
+    if config.serving_from == ServingFrom::Csr {
+        issued(findings, config, Signer::Serving, now_secs);
+    }
     if let Some(files) = &config.serving {
         pair(findings, ("serving_cert", "serving_key"), files, now_secs);
     }
@@ -88,14 +98,6 @@ fn authority(
     Some(authorities)
 }
 
-/// `CN=..., O=...`, as far as it can be read.
-pub(super) fn subject_of(fields: &CertificateFields<'_>) -> String {
-    fields.subject().map_or_else(
-        |_| "a certificate with an odd subject".to_owned(),
-        |s| s.to_string(),
-    )
-}
-
 fn pair(
     findings: &mut Findings,
     names: (&str, &str),
@@ -112,6 +114,56 @@ fn pair(
     let range = (pair.not_before_unix_secs(), pair.not_after_unix_secs());
     let subject = pair.subject().to_string();
     dates(findings, names.0, &subject, range, now_secs);
+    Some(pair)
+}
+
+/// A pair that the cluster has issued, and whether the hub waits for a new one.
+fn issued(findings: &mut Findings, config: &Config, signer: Signer, now_secs: u64) -> Option<Pair> {
+    let (key, place) = (signer.word(), Place::new(&config.state_dir, signer));
+    if let Some(pending) = place.pending() {
+        findings.warn(format!(
+            "{key}: {} waits for the cluster; if nobody approves by rule: kubectl certificate approve {}",
+            pending.name(),
+            pending.name()
+        ));
+    }
+    let pair = match place.load() {
+        Ok(Some(pair)) => pair,
+        Ok(None) => {
+            match signer {
+                Signer::Client => findings.fail(format!(
+                    "{key}: this node has not joined, there is no {}; see `edge-hub join`",
+                    place.pair().display()
+                )),
+                Signer::Serving => findings.warn(format!(
+                    "{key}: the cluster has not signed yet; until it has, the certificate is one from the hub's own CA"
+                )),
+            }
+            return None;
+        }
+        Err(error) => {
+            findings.fail(format!("{key}: {error}"));
+            return None;
+        }
+    };
+    if let Err(error) = file::private(&place.pair()) {
+        findings.warn(format!("{key}: {error}"));
+    }
+    let subject = pair.subject();
+    let until = rfc3339(pair.not_after_unix_secs());
+    let from = rfc3339(renew_at(&pair));
+    let days = pair.not_after_unix_secs().saturating_sub(now_secs) / DAY_SECS;
+    match pair.in_date(now_secs) {
+        Err(error) => findings.fail(format!("{key}: {subject}: {error}")),
+        Ok(()) if days < CERT_RENEWAL_WARN_DAYS && now_secs >= renew_at(&pair) => {
+            findings.warn(format!(
+                "{key}: {subject} is valid until {until}, and was to be renewed from {from} on; `edge-hub status` says why it was not"
+            ));
+        }
+        Ok(()) => findings.ok(format!(
+            "{key}: {subject} is valid until {until}, and the hub renews it from {from} on"
+        )),
+    }
     Some(pair)
 }
 

@@ -11,7 +11,9 @@ fuzz_target!(|data: &[u8]| {
     };
     let run = |size: usize| {
         let (mut guard, mut out) = (Guard::default(), Vec::new());
-        bytes.chunks(size).for_each(|piece| guard.take(piece, &mut out));
+        bytes
+            .chunks(size)
+            .for_each(|piece| guard.take(piece, &mut out));
         (out, guard.refusal(), guard.in_head(), guard.in_body())
     };
     let whole = run(bytes.len().max(1));
@@ -19,7 +21,11 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(run(usize::from(*step).max(1)), whole);
     let (out, refusal, ..) = whole;
     let stand_in = format!("GET {REFUSED_PATH} HTTP/1.1\r\n");
-    assert_eq!(out.ends_with(b"host: refused\r\nconnection: close\r\n\r\n") && find(&out, stand_in.as_bytes()), refusal.is_some());
+    assert_eq!(
+        out.ends_with(b"host: refused\r\nconnection: close\r\n\r\n")
+            && find(&out, stand_in.as_bytes()),
+        refusal.is_some()
+    );
 });
 
 fn find(bytes: &[u8], what: &[u8]) -> bool {

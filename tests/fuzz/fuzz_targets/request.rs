@@ -35,7 +35,10 @@ fuzz_target!(|data: &[u8]| {
     };
     assert!(!asked.loggable().contains('\n'));
     if let Some(scope) = key::scope(&asked) {
-        assert!(asked.keepable && matches!(asked.verb, Verb::Get | Verb::List | Verb::Watch), "{scope:?}");
+        assert!(
+            asked.keepable && matches!(asked.verb, Verb::Get | Verb::List | Verb::Watch),
+            "{scope:?}"
+        );
         let key = Key {
             agent: asked.agent,
             who: Who::Anonymous,
