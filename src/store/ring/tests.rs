@@ -533,3 +533,47 @@ fn an_object_that_is_too_large_for_the_smaller_files_takes_nothing_else_along() 
         Some(("1".to_owned(), small))
     );
 }
+
+/// What an agent that `*` alone let in may do: list all it can, and invent names as long as they may be.
+#[test]
+fn nobody_of_a_lower_class_takes_the_room_of_a_higher_one() {
+    let media = Memory::default();
+    let (mut engine, _) = open(&media, 1 << 20);
+    let pinned = random(&media, 100, 1000);
+    keep(&mut engine, 1, 2, &pinned);
+    let named = random(&media, 100, 1000);
+    keep(&mut engine, 2, 1, &named);
+    for id in 10..400 {
+        engine.set_now(at(id * 3));
+        let name = random(&media, 1, 4000)["ns/00000"].clone();
+        let name: Vec<u8> = name
+            .iter()
+            .flat_map(|b| [b'a' + b % 16, b'a' + b / 16])
+            .collect();
+        let items = random(&media, 1 + id as usize % 90, 900);
+        engine.begin(9, 0, None);
+        let put = items
+            .iter()
+            .try_for_each(|(key, value)| engine.put(9, key, Bytes::copy_from_slice(value), 0));
+        let label = Label {
+            class: 0,
+            name: &name,
+            note: b"note",
+            version: "1",
+        };
+        let _ = put.and_then(|()| engine.commit(9, id, &label));
+        engine.flush();
+        assert!(engine.live_bytes() <= (1 << 20) / 2 + (64 << 10));
+    }
+    assert!(engine.counts.evicted > 100, "{:?}", engine.counts);
+    assert_eq!(engine.counts.last_resorts, 0);
+    for (id, items) in [(1, &pinned), (2, &named)] {
+        assert_eq!(read(&mut engine, id), Some(("1".to_owned(), items.clone())));
+    }
+    drop(engine);
+    let (mut engine, _) = open(&media, 1 << 20);
+    for (name, items) in [(b"name 1", pinned), (b"name 2", named)] {
+        let id = ids(&engine)[&name[..]];
+        assert_eq!(read(&mut engine, id), Some(("1".to_owned(), items)));
+    }
+}
