@@ -1,7 +1,7 @@
 //! `edge-hub cache`: the same things with the hub running and with it stopped.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use http::Method;
@@ -235,6 +235,16 @@ fn looks(door: &Door, state: &str, place: &str) {
         1,
         "is not empty",
     );
+    // Into a folder of somebody else nothing is written: its owner could lead it elsewhere.
+    let foreign = dir.with_extension("foreign");
+    fs::create_dir(&foreign).expect("a folder");
+    for (uid, mode) in [(4711, 0o755), (0, 0o777)] {
+        chown(&foreign, Some(uid), None).expect("root");
+        fs::set_permissions(&foreign, fs::Permissions::from_mode(mode)).expect("root");
+        let refused = cache(door, &["export", &foreign.display().to_string()]);
+        ends(&refused, 1, "others may write to the folder");
+    }
+
     let yaml = dir.with_extension("yaml");
     let exported = cache(door, &["export", "--yaml", &yaml.display().to_string()]);
     ends(&exported, 0, "3 of them as fields by their numbers");

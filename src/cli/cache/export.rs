@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::select::{is_secret, rank};
@@ -17,6 +17,7 @@ use crate::object::fields::write_fields;
 use crate::object::yaml::{is_visible, write_yaml};
 use crate::object::{Encoding, open_single, write_single};
 use crate::request::Form;
+use crate::sys::file::own_uid;
 
 /// How an object is written down, told by how its file's name ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,15 +112,22 @@ fn tell_sums(sums: &Sums, asked: &Export, out: &mut dyn Write) -> io::Result<()>
     Ok(())
 }
 
-/// Files that were there before would pass for what is kept.
+/// Files that were there before would pass for what is kept; and who else may write there could lead what is written
+/// elsewhere.
 fn make_empty(dir: &Path) -> io::Result<()> {
     match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(dir),
         Err(error) => Err(error),
-        Ok(mut there) => match there.next() {
-            None => Ok(()),
-            Some(_) => Err(io::Error::other("the folder is not empty")),
-        },
+        Ok(mut there) => {
+            let of = fs::metadata(dir)?;
+            match there.next() {
+                Some(_) => Err(io::Error::other("the folder is not empty")),
+                None if of.uid() != own_uid() || of.mode() & 0o022 != 0 => {
+                    Err(io::Error::other("others may write to the folder"))
+                }
+                None => Ok(()),
+            }
+        }
     }
 }
 
