@@ -1,10 +1,13 @@
 //! Starts every long task and knows everyone.
 
+pub mod facts;
 pub mod filters;
+pub mod last_time;
+pub mod own;
 pub mod renewal;
 pub mod store;
 
-use crate::access::{Known, Rule};
+use crate::access::{Known, Rules, Who};
 use crate::admin;
 use crate::cache::{Cache, cluster_ip};
 use crate::certs::csr::Signer;
@@ -18,11 +21,17 @@ use crate::limits;
 use crate::request::agent::Agents;
 use crate::server::accept::{self, Serve};
 use crate::server::connection;
+use crate::server::strangers::Strangers;
 use crate::sys::address::AddressGuard;
-use crate::sys::clock::{self, Clock};
+use crate::sys::clock::{self, Clock, Sanity};
+use crate::sys::file;
+use crate::sys::near::Near;
+use crate::sys::notify::{Phase, ServiceManager};
 use crate::sys::rlimit;
 use crate::sys::wire::Wire;
 use crate::upstream::{Settings, Upstream};
+use crate::watch::held::Held;
+use crate::watch::turns::Turns;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ServerConfig;
 use std::cell::{Cell, RefCell};
@@ -54,8 +63,17 @@ pub struct Shared {
     /// Heard when the cache on flash is open, if it was not at the start.
     cache_opens: RefCell<Option<store::WhenOpened>>,
     clock: Arc<Clock>,
-    rules: RefCell<Rc<[Rule]>>,
+    last_time: last_time::LastTime,
+    pub near: Near,
+    pub strangers: Strangers,
+    rules: RefCell<Rc<Rules>>,
     server_config: RefCell<Arc<ServerConfig>>,
+    /// The watches without an API server.
+    pub held: Rc<Held>,
+    /// Whose turn it is to be taken up again.
+    pub resumes: Rc<Turns>,
+    /// Whose turn it is to be told what the API server has forgotten: it takes memory.
+    pub differences: Rc<Turns>,
     tunnels: Arc<Semaphore>,
     drain: watch::Sender<bool>,
     seed: Cell<u64>,
@@ -95,7 +113,7 @@ pub fn run(path: PathBuf, config: Config) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Name resolution alone runs there.
+        // Name resolution runs there, and once in months a pair is written.
         .max_blocking_threads(limits::RESOLVER_THREADS)
         .thread_keep_alive(Duration::from_secs(1))
         .build()
@@ -106,16 +124,21 @@ pub fn run(path: PathBuf, config: Config) -> Result<(), Failure> {
 async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     let mut addresses = own_addresses(&config)?;
     let shared = prepare(path, config).await?;
+    shared.own();
     let mut signals = Signals::new()?;
     let mut tasks = JoinSet::new();
     open(&shared, &mut tasks)?;
     tasks.spawn_local(Rc::clone(&shared.upstream).run());
     tasks.spawn_local(Rc::clone(&shared).look_for_cluster_ips());
+    tasks.spawn_local(Rc::clone(&shared).follow_papers());
+    tasks.spawn_local(facts::gather(Rc::clone(&shared)));
     for signer in [Signer::Client, Signer::Serving] {
         tasks.spawn_local(renewal::keep(Rc::clone(&shared), signer));
     }
     tasks.spawn_local(admin::view::keep(Rc::clone(&shared)));
-    tasks.spawn_local(admin::control::keep(Rc::clone(&shared)));
+    if cfg!(feature = "cache-cli") {
+        tasks.spawn_local(admin::control::keep(Rc::clone(&shared)));
+    }
     tasks.spawn_local(Rc::clone(&shared).keep_what_was_told());
     let config = shared.config.borrow().clone();
     log::info!(
@@ -134,18 +157,28 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     );
     let mut minute = interval(Duration::from_secs(60));
     minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let manager = ServiceManager::from_env();
+    let mut lives = interval(manager.lives_every());
+    lives.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    manager.tell(Phase::Serves);
     loop {
         tokio::select! {
             biased;
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
             _ = signals.reload.recv() => shared.reload(),
+            _ = signals.look.recv() => shared.upstream.probe_now(),
+            _ = lives.tick() => manager.tell(Phase::Lives),
             _ = minute.tick() => {
                 addresses.check().iter().for_each(|change| log::info!("address: {change}"));
                 shared.look_at_papers();
+                shared.last_time.keep_now_and_then();
             }
         }
     }
+    let within = shared.config.borrow().drain + limits::FLUSH_WAIT + Duration::from_secs(5);
+    manager.tell(Phase::Ends { within });
+    shared.last_time.keep_before_the_worst();
     drain(&shared, &mut tasks).await;
     let flushed = shared.cache.borrow_mut().flush();
     if timeout(limits::FLUSH_WAIT, flushed).await.is_err() {
@@ -192,6 +225,7 @@ fn own_addresses(config: &Config) -> Result<AddressGuard, Failure> {
 async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
     let clock = Clock::new();
+    let last_time = last_time::open(&config.state_dir, &clock);
     let (mut hub_ca, told) =
         hub_ca::open(&config.state_dir, &config.node_name).map_err(|e| failed(&e))?;
     let papers =
@@ -228,9 +262,15 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         hub_ca: RefCell::new(hub_ca),
         cluster_ips: RefCell::default(),
         clock,
-        rules: RefCell::new(papers.rules()),
+        last_time,
+        near: Near::default(),
+        strangers: Strangers::default(),
+        rules: RefCell::new(Rc::new(papers.rules())),
         server_config: RefCell::new(server_config),
         papers: RefCell::new(papers),
+        held: Rc::default(),
+        resumes: Turns::new(limits::RESUMES_MAX),
+        differences: Turns::new(1),
         renewal: renewal::Renewal::default(),
         tunnels: Arc::new(Semaphore::new(limits::UPGRADES_MAX)),
         drain: watch::Sender::new(false),
@@ -286,6 +326,17 @@ fn open(shared: &Rc<Shared>, tasks: &mut JoinSet<()>) -> Result<(), Failure> {
         });
         open_one(tasks, *address, Arc::clone(&shared.connections), serve)?;
     }
+    if let Some(address) = config.local_listen {
+        let for_each = Rc::clone(shared);
+        let serve: Serve = Rc::new(move |stream, from, permit| {
+            let shared = Rc::clone(&for_each);
+            tokio::task::spawn_local(async move {
+                connection::serve_local(shared, stream, from).await;
+                drop(permit);
+            });
+        });
+        open_one(tasks, address, Arc::clone(&shared.connections), serve)?;
+    }
     let for_each = Rc::clone(shared);
     let serve: Serve = Rc::new(move |stream, _, permit| {
         let shared = Rc::clone(&for_each);
@@ -336,6 +387,8 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     reload: Signal,
+    /// The network has changed: a server that is down may be up.
+    look: Signal,
 }
 
 impl Signals {
@@ -347,12 +400,25 @@ impl Signals {
             terminate: one(SignalKind::terminate())?,
             interrupt: one(SignalKind::interrupt())?,
             reload: one(SignalKind::hangup())?,
+            look: one(SignalKind::user_defined1())?,
         })
     }
 }
 
 impl Shared {
-    pub fn rules(&self) -> Rc<[Rule]> {
+    /// As whom the hub asks for itself, if it can.
+    pub fn own(&self) -> Option<own::Own> {
+        let papers = self.papers.borrow();
+        let own = papers.own(&self.config.borrow().node_name);
+        let own = own.map(|(way, subject)| own::Own {
+            way,
+            who: Who::of(subject),
+        });
+        self.filters.asks(own.is_some());
+        own
+    }
+
+    pub fn rules(&self) -> Rc<Rules> {
         Rc::clone(&self.rules.borrow())
     }
 
@@ -473,12 +539,35 @@ impl Shared {
         let flushing = async {
             loop {
                 self.upstream.link().became_down().await;
+                self.last_time.keep_before_the_worst();
                 let flushed = self.cache.borrow_mut().flush();
                 flushed.await;
                 self.upstream.link().became_up().await;
             }
         };
         tokio::join!(opening, flushing);
+    }
+
+    /// Loads files of certificates and keys when they are others than before. By looking, and not by inotify: a look goes
+    /// through links whose targets change, mounts and folders that are put in place anew, which all would have to be
+    /// watched apart, and a few `stat` a second cost nothing that could be measured.
+    async fn follow_papers(self: Rc<Self>) {
+        let stamps = || -> Vec<_> {
+            let config = self.config.borrow();
+            config.paper_files().map(file::stamp).collect()
+        };
+        let mut before = stamps();
+        let mut often = interval(limits::PAPERS_LOOK_EVERY);
+        often.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            often.tick().await;
+            // Before they are read: what is written meanwhile is seen at the next look.
+            let now = stamps();
+            if now != before {
+                before = now;
+                self.look_at_papers();
+            }
+        }
     }
 
     /// Files that were renewed without a word, as the kubelet does.
@@ -504,6 +593,15 @@ impl Shared {
         let others = others.chain(&troubles.cache).chain(&troubles.view);
         let others = others.chain(&troubles.control).cloned();
         let others = others.chain(self.renewal.warnings(self));
+        let behind = match self.clock.sanity() {
+            Sanity::Plausible => None,
+            Sanity::Behind { secs } if secs < limits::CLOCK_BEHIND_SECS => None,
+            _ => Some(format!(
+                "the clock of this machine says {}, and it is {} at least; set it (ntpd, chronyd, date -s)",
+                clock::rfc3339(clock::system_unix_secs()),
+                clock::rfc3339(self.clock.floor())
+            )),
+        };
         let off = self.cache.borrow().flash().and_then(|flash| flash.off);
         let off = off.map(|why| {
             format!(
@@ -512,7 +610,13 @@ impl Shared {
                 store::ring_dir(&self.config.borrow().cache_dir).display()
             )
         });
-        file.chain(not_loaded).chain(off).chain(others).collect()
+        let filters = self.filters.warnings();
+        file.chain(not_loaded)
+            .chain(behind)
+            .chain(off)
+            .chain(filters)
+            .chain(others)
+            .collect()
     }
 
     /// What is wrong with showing what is kept; told once in the log, and in `status` until it is over.
@@ -545,13 +649,13 @@ impl Shared {
             &self.renewal.unkept.borrow(),
         )
         .map_err(|e| e.to_string())?;
-        let (same_door, same_way_up) = (papers.same_door(&before), papers.same_way_up(&before));
+        let (same_door, changed) = (papers.same_door(&before), papers.changed_ways(&before));
         drop(before);
         self.troubles
             .borrow_mut()
             .papers
             .clone_from(&papers.warnings);
-        if same_door && same_way_up {
+        if same_door && changed.is_empty() {
             return Ok(());
         }
         let server_config = papers
@@ -562,12 +666,13 @@ impl Shared {
             .map_err(|e| e.to_string())?;
         papers.warnings.iter().for_each(|w| log::warn!("{w}"));
         *self.server_config.borrow_mut() = server_config;
-        *self.rules.borrow_mut() = papers.rules();
-        // Connections to the servers need not end because the door has a new certificate.
-        if !same_way_up {
-            self.upstream.reload(tls);
+        *self.rules.borrow_mut() = Rc::new(papers.rules());
+        // Connections to the servers need not end because the door has a new certificate, or somebody else has.
+        if !changed.is_empty() {
+            self.upstream.reload(tls, &|way| changed.contains(way));
         }
         *self.papers.borrow_mut() = papers;
+        self.own();
         self.renewal.changed();
         log::info!(
             "certificates: renewed ones are in use; what is under way ends with the old ones"

@@ -17,6 +17,20 @@ pub const AGENT_BYTES_MAX: usize = 63;
 /// Identities remembered as accepted: 33 bytes each. A node has tens of pods, each with a token an hour.
 pub const KNOWN_IDENTITIES_MAX: usize = 512;
 
+/// Requests of callers whom the API server does not know that one source may send up at once: more than a program starts
+/// with. And how soon it may send one more: a program in a loop then takes 5 requests a second of a slow uplink.
+pub const STRANGERS_AT_ONCE: u32 = 32;
+/// See [`STRANGERS_AT_ONCE`].
+pub const STRANGER_EVERY: Duration = Duration::from_millis(200);
+/// How long one beyond that waits before it is refused. Less than clients do, so that they learn why.
+pub const STRANGER_WAIT: Duration = Duration::from_secs(5);
+/// Those of one source that wait: a kubelet begins with as many watches on one connection, and its token is good.
+pub const STRANGERS_WAITING_PER_SOURCE_MAX: usize = 192;
+/// Those of all sources that wait. Each has a place on a connection already, and holds little more.
+pub const STRANGERS_WAITING_MAX: usize = 255;
+/// Sources remembered, 64 bytes each: a node has up to 250 pods. Who has sent least makes room.
+pub const STRANGER_SOURCES_MAX: usize = 256;
+
 // ---- store
 
 /// What holding one item costs beside key and value, measured with massif over 25 000 objects of 2 KB: 120 bytes for its
@@ -65,11 +79,9 @@ pub const PIECE_BYTES: usize = 16 * 1024;
 /// Longest watch event that is passed on whole. An object of the largest size that etcd takes, as JSON, fits; what is
 /// longer streams on, and if it is torn the watch ends.
 pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// A held watch is not ended before this, for client-go takes a watch that ends within a second without an event for a
-/// fault, and lists again (kubernetes-api.md 3.5).
+/// A watch is not ended before this without an event, for client-go takes one that ends within a second so for a fault,
+/// and lists again (kubernetes-api.md 3.5).
 pub const HELD_MIN: Duration = Duration::from_millis(1200);
-/// When the link is back, held watches end spread over this time.
-pub const HELD_SPREAD: Duration = Duration::from_secs(2);
 // ---- object
 
 /// Levels of nesting in one JSON document. API objects stay below 30; a schema of schemas (a CRD) below 60. The
@@ -87,10 +99,35 @@ pub const TYPE_NAME_BYTES_MAX: usize = 256;
 /// `continue` token, which holds one storage key (under 1 KiB). What is bigger is no list (a Table's rows end here).
 pub const LIST_HEAD_BYTES_MAX: usize = 16 * 1024;
 
+// ---- the hub's own lists
+
+/// Between two tries to list or watch, at first and at most, when the API server gave no answer.
+pub const OWN_RETRY_MIN: Duration = Duration::from_secs(1);
+/// See [`OWN_RETRY_MIN`].
+pub const OWN_RETRY_MAX: Duration = Duration::from_secs(60);
+/// The same, when it refused: somebody has to give the hub the right, or install what is asked for.
+pub const OWN_REFUSED_RETRY: Duration = Duration::from_secs(300);
+/// How long the head of an answer may take.
+pub const OWN_ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// Its own watches live this long to twice as long: client-go's live as long.
+pub const OWN_WATCH_SECS: u64 = 300;
+
 // ---- filter
+
+/// Services that ask for a topology; some 100 bytes each. Beyond it no topology is known.
+pub const TOPOLOGIES_MAX: usize = 8192;
+/// Nodes of one pool, some 60 bytes each: more than one site has.
+pub const POOL_NODES_MAX: usize = 4096;
+/// How long after its start a hub lets requests wait for what the filters go by: two answers of the API server.
+pub const FACTS_WAIT: Duration = Duration::from_secs(5);
 
 /// Largest object that a filter looks at: as long as the longest event of a watch that is passed on whole.
 pub const FILTERED_OBJECT_BYTES_MAX: usize = FRAME_BYTES_MAX;
+/// A client that goes on with its watch within this time after the filters have changed may have been told what is before
+/// that by the filters as they were: client-go's watches end after ten minutes at most, and go on.
+pub const FILTERS_NEWS: Duration = Duration::from_secs(600);
+/// Changes of the filters seldom come alone: so long is waited for the next.
+pub const FILTERS_SETTLE: Duration = Duration::from_millis(300);
 /// Objects that one watch's client is not told of, some 60 bytes each: more Services than a site hides from one pool.
 pub const HIDDEN_KEYS_MAX: usize = 1024;
 /// Bytes of a compressed list that are inflated before what came of them goes out: a thousand times as much at most.
@@ -106,12 +143,39 @@ pub const WATCH_SECS_DEFAULT: u64 = 1800;
 /// Longest life of a watch that a client can ask for: a day. It comes back by itself.
 pub const WATCH_SECS_MAX: u64 = 86_400;
 
+/// A watch that the API server ends no more than this before its time has ended as agreed; earlier, the server is being
+/// restarted, and the watch goes on elsewhere or later.
+pub const WATCH_END_SLACK: Duration = Duration::from_secs(1);
+/// Objects of all held watches of which it is remembered where they are kept: 12 bytes each on flash, nothing in memory
+/// until the collection changes. Beyond, a watch of which the API server has forgotten the version begins anew.
+pub const HELD_OBJECTS_MAX: usize = 64 * 1024;
+/// Objects of one client among which the hub looks for what has changed: 24 bytes each, for one client at a time.
+pub const DIFFERENCE_OBJECTS_MAX: usize = 16 * 1024;
+/// Bytes of the events that tell it, for one client at a time: they must be put into the order of their versions.
+pub const DIFFERENCE_BYTES_MAX: usize = 1024 * 1024;
+/// What an event costs beside its object while it waits.
+pub const DIFFERENCE_EVENT_BYTES: usize = 96;
+/// Objects on each page of a list that the hub asks for by itself, as many as client-go asks for.
+pub const LIST_PAGE_OBJECTS: u32 = 500;
+/// Held watches that ask the API server at one time to be taken up again: it answers each within a round trip.
+pub const RESUMES_MAX: usize = 8;
+/// How long the head of its answer may take. An API server under load lets a watch wait for as long as any request.
+pub const RESUME_WAIT: Duration = Duration::from_secs(60);
+/// When the link is back, held watches ask within so many times `probe_min_ms`: 2 s.
+pub const RESUME_SPREAD_FACTOR: u32 = 2;
+/// What an API server may ask to be waited for before it is asked again.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// A stream of events that is over sooner was in vain: after it the hub waits longer, that it may not ask for ever.
+pub const FRUITLESS_MAX: Duration = Duration::from_secs(1);
+
 // ---- connections of clients
 
 /// Connections that may wait in the kernel's queue of one listener.
 pub const LISTEN_BACKLOG: u32 = 128;
 /// How long a new connection waits for a place when all are taken; then it is refused.
 pub const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+/// How often a plain connection is looked at whose first bytes do not tell yet which HTTP it is.
+pub const PREFACE_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Bytes read from a client at one time.
 pub const READ_BYTES: usize = 4 * 1024;
 /// Bytes of a refused request that are read and dropped before the connection is left to itself.
@@ -227,6 +291,15 @@ pub const NETLINK_RECEIVE_BYTES: usize = 32 * 1024;
 /// Datagrams read for one answer. The entries above fit into far fewer; the rest is room for strangers' messages.
 pub const NETLINK_DATAGRAMS_MAX: usize = 4096;
 
+/// Bytes read of one of the kernel's tables of sockets, of 150 a line: more sockets than such a machine can have. One
+/// that stands behind them is not found.
+pub const PROC_SOCKETS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of one line of it. What is longer is read as several, none of which is a socket.
+pub const PROC_SOCKETS_LINE_BYTES_MAX: u64 = 512;
+
+/// How long it is believed which devices lead away from the machine. A new one may be taken for a container's for so long.
+pub const DEVICES_KNOWN_FOR: Duration = Duration::from_secs(10);
+
 /// Seconds to wait for the kernel, which answers at once or has lost the answer.
 pub const NETLINK_WAIT_SECS_MAX: i64 = 2;
 
@@ -236,6 +309,17 @@ pub const ADDRESSES_KEPT_MAX: usize = 16;
 /// The latest time to which a certificate may move the hub's clock: 2100-01-01. A certificate that begins later was
 /// made by a machine whose clock was wrong, and would make every other one look expired.
 pub const CLOCK_FLOOR_UNIX_SECS_MAX: u64 = 4_102_444_800;
+
+/// Seconds that the system's clock may be behind what is known before `status` warns of it: an API server's own clock may be
+/// ahead by as much.
+pub const CLOCK_BEHIND_SECS: u64 = 300;
+/// How often it is written down what time it is: 24 small writes in a day, some 16 KiB each with what the file system adds,
+/// of the 32 MiB that may be written. What a power cut loses of it is an hour by which an ended token may live longer.
+pub const LAST_TIME_EVERY: Duration = Duration::from_secs(3600);
+/// The same when the link goes and at the end, which may come one after the other.
+pub const LAST_TIME_STEP: Duration = Duration::from_secs(600);
+/// Bytes of the file with it: a number of at most 20 digits.
+pub const LAST_TIME_FILE_BYTES_MAX: usize = 64;
 
 /// Times before this are not believed: 2025-01-01, before the first release. A box without a clock starts in 1970,
 /// or at the build date of its C library or init.
@@ -317,6 +401,9 @@ pub const SEAL_KEY_BYTES: usize = 32;
 pub const LINK_LOG_BURST: u32 = 20;
 /// Length of that window, in seconds.
 pub const LINK_LOG_WINDOW_SECS: u64 = 60;
+
+/// How long a server that answers may say that it is not ready before it is used all the same.
+pub const NOT_READY_MAX: Duration = Duration::from_secs(60);
 
 // ---- upstream
 
@@ -403,8 +490,11 @@ pub const CONTROL_RETRY_EVERY: Duration = Duration::from_secs(60);
 pub const FLUSH_WAIT: Duration = Duration::from_secs(5);
 /// Descriptors beside two for each client (its socket and perhaps an upgraded one): listeners, servers, files.
 pub const DESCRIPTORS_SPARE: u32 = 256;
-/// Threads that resolve names, alive for a second after.
+/// Threads that resolve names and write the pairs that the cluster has issued, alive for a second after.
 pub const RESOLVER_THREADS: usize = 2;
+/// How often it is looked whether files of certificates and keys are others. A renewal has hours to be noticed; a person
+/// who has put a file in its place has seconds.
+pub const PAPERS_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often the hub looks whether it has been told the cluster IP of `default/kubernetes`.
 pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Connections to the admin listener.

@@ -44,7 +44,7 @@ pub enum Opening {
     /// Nothing to tell: held open.
     Silent,
     /// Every kept object as ADDED; then, for a watch list, the bookmark that ends them.
-    Replay { end_bookmark: bool },
+    Replay,
     /// The client knows less than what is kept: it shall list again.
     Expired,
     /// 503.
@@ -70,11 +70,9 @@ pub fn opening(asked: &Asked, kept: Option<&str>, known: bool) -> Opening {
         {
             Opening::Unknown
         }
-        (Some(_), _) if asked.options.send_initial_events => Opening::Replay { end_bookmark: true },
+        (Some(_), _) if asked.options.send_initial_events => Opening::Replay,
         (None, _) if asked.options.send_initial_events => Opening::Unknown,
-        (Some(_), None) => Opening::Replay {
-            end_bookmark: false,
-        },
+        (Some(_), None) => Opening::Replay,
         (None, None) => Opening::Unknown,
         (None, Some(_)) if known => Opening::Silent,
         (None, Some(_)) => Opening::Unknown,
@@ -174,21 +172,12 @@ mod tests {
                 false,
                 Opening::Unknown,
             ),
-            (
-                "/api/v1/pods?watch=1",
-                Some("5"),
-                true,
-                Opening::Replay {
-                    end_bookmark: false,
-                },
-            ),
+            ("/api/v1/pods?watch=1", Some("5"), true, Opening::Replay),
             (
                 "/api/v1/pods?watch=1&resourceVersion=0",
                 Some("5"),
                 true,
-                Opening::Replay {
-                    end_bookmark: false,
-                },
+                Opening::Replay,
             ),
             (
                 "/api/v1/pods?watch=1&resourceVersion=0",
@@ -196,18 +185,13 @@ mod tests {
                 true,
                 Opening::Unknown,
             ),
-            (
-                LIST,
-                Some("5"),
-                true,
-                Opening::Replay { end_bookmark: true },
-            ),
+            (LIST, Some("5"), true, Opening::Replay),
             (LIST, None, true, Opening::Unknown),
             (
                 "/api/v1/pods?watch=1&sendInitialEvents=true&resourceVersion=5",
                 Some("5"),
                 true,
-                Opening::Replay { end_bookmark: true },
+                Opening::Replay,
             ),
             (
                 "/api/v1/pods?watch=1&sendInitialEvents=true&resourceVersion=6",

@@ -3,14 +3,20 @@
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "through/attacks.rs"]
+mod attacks;
 #[path = "through/bad_input.rs"]
 mod bad_input;
 #[path = "through/cache_cli.rs"]
 mod cache_cli;
+#[path = "through/clients.rs"]
+mod clients;
 #[path = "through/door.rs"]
 mod door;
 #[path = "through/filters.rs"]
 mod filters;
+#[path = "through/flaps.rs"]
+mod flaps;
 #[path = "through/flash.rs"]
 mod flash;
 #[path = "through/hostile.rs"]
@@ -25,6 +31,10 @@ mod kube_rs;
 mod kubectl;
 #[path = "through/large.rs"]
 mod large;
+#[path = "through/leaders.rs"]
+mod leaders;
+#[path = "through/local.rs"]
+mod local;
 #[path = "through/offline.rs"]
 mod offline;
 #[path = "through/online.rs"]
@@ -35,3 +45,9 @@ mod operator;
 mod places;
 #[path = "through/restarts.rs"]
 mod restarts;
+#[path = "through/rotation.rs"]
+mod rotation;
+#[path = "through/service.rs"]
+mod service;
+#[path = "through/splice.rs"]
+mod splice;

@@ -323,6 +323,54 @@ fn each_mistake_has_its_place_and_its_way_out() {
             &["port 0"],
         ),
         (
+            r#""local_listen": "169.254.2.1:10261""#,
+            "local_listen",
+            Some((2, 1)),
+            &["no TLS", "127.0.0.1:10261"],
+        ),
+        (
+            r#""local_listen": "0.0.0.0:10261""#,
+            "local_listen",
+            Some((2, 1)),
+            &["no TLS"],
+        ),
+        (
+            r#""local_listen": "127.0.0.1:10268""#,
+            "local_listen",
+            Some((2, 1)),
+            &["also in `listen`"],
+        ),
+        (
+            r#""local_listen": "127.0.0.1:10267""#,
+            "local_listen",
+            Some((2, 1)),
+            &["`admin_listen`"],
+        ),
+        (
+            r#""local_listen": 10261"#,
+            "local_listen",
+            Some((2, 1)),
+            &["a number", "or null"],
+        ),
+        (
+            r#""local_uids": ["root"]"#,
+            "local_uids[0]",
+            Some((2, 16)),
+            &["id -u"],
+        ),
+        (
+            r#""local_uids": [0, -1]"#,
+            "local_uids[1]",
+            Some((2, 19)),
+            &["id -u"],
+        ),
+        (
+            r#""local_uids": [4294967295]"#,
+            "local_uids[0]",
+            Some((2, 16)),
+            &["id -u"],
+        ),
+        (
             r#""own_addresses": ["0.0.0.0"]"#,
             "own_addresses[0]",
             Some((2, 19)),
@@ -442,6 +490,12 @@ fn each_mistake_has_its_place_and_its_way_out() {
             "identities[1].cn",
             Some((2, 80)),
             &["second time"],
+        ),
+        (
+            r#""client_ca_file": "/ca", "identities": [{"cn": "system:*", "cert": "c", "key": "k"}]"#,
+            "identities[0].cn",
+            Some((2, 42)),
+            &["is a pattern", "system:node:*"],
         ),
         (
             r#""client_ca_file": "/ca", "identities": [{"cn": " ", "cert": "c", "key": "k"}]"#,
@@ -764,6 +818,9 @@ fn a_change_of_each_key_is_seen() {
         }
         "filters" => r#""filters": ["-hubca"]"#.to_owned(),
         "extra_sans" | "cache_agents" => format!("\"{name}\": [\"other\"]"),
+        "local_listen" => r#""local_listen": "127.0.0.1:7""#.to_owned(),
+        "local_uids" => r#""local_uids": []"#.to_owned(),
+        "neighbours" => r#""neighbours": "serve""#.to_owned(),
         "log" => r#""log": "warn""#.to_owned(),
         "client" => r#""client": "joined""#.to_owned(),
         "serving" => r#""serving": "csr", "client": "joined""#.to_owned(),

@@ -84,15 +84,18 @@ impl Site {
 
     /// The hub inside the node, with the node's and kube-proxy's identities.
     fn hub(&self) -> Hub {
+        let node = format!("system:node:{}", self.node.name());
+        self.plain_hub()
+            .identity(&self.cluster, &node, "node")
+            .start()
+    }
+
+    /// The same without the node's.
+    fn plain_hub(&self) -> hub::Setup {
         let within = self.node.within();
         let within: Vec<&str> = within.iter().map(String::as_str).collect();
         let outside = format!("{}:10268", self.node.address());
         hub::Setup::new(&self.cluster, &self.server())
-            .identity(
-                &self.cluster,
-                &format!("system:node:{}", self.node.name()),
-                "node",
-            )
             .identity(&self.cluster, "system:kube-proxy", "kube-proxy")
             .set("node_name", self.node.name())
             .set(
@@ -103,7 +106,6 @@ impl Site {
             .set("admin_listen", "127.0.0.1:10267")
             .set("cache_agents", json!([]))
             .within(&within)
-            .start()
     }
 
     fn ready(&self) -> Option<bool> {
@@ -282,6 +284,62 @@ fn a_node_of_1_36_lives_behind_the_hub() {
 #[test]
 fn a_node_of_1_34_lives_behind_the_hub() {
     lives_behind_the_hub(Release::V1_34);
+}
+
+/// A machine that has nothing but a bootstrap token: `join` fetches the hub's pair with it, and the kubelet its own by way
+/// of the hub; from then on it comes with that, and the hub goes up with the pair that it has.
+#[test]
+fn a_machine_with_a_token_becomes_a_node_behind_its_hub() {
+    let token = "abcdef.0123456789abcdef";
+    let site = Site::new(Release::V1_36);
+    let within = site.node.within();
+    let mut join = command(std::path::Path::new(&within[0]));
+    let ca = site.cluster.ca();
+    let config = site.dir.path().join("etc/config.json");
+    let state = site.dir.path().join("state");
+    join.args(&within[1..])
+        .arg(hub::PROGRAM)
+        .args(["join", "--server", &site.server()]);
+    join.args(["--token", token, "--node-name", site.node.name()]);
+    join.arg("--ca-file")
+        .arg(&ca)
+        .arg("--config")
+        .arg(config)
+        .arg("--state-dir")
+        .arg(&state);
+    Program::spawn(&mut join).wait(NODE).ok();
+    let hub = site
+        .plain_hub()
+        .set("client", "joined")
+        .set("state_dir", state.display().to_string())
+        .start();
+    let hub_ca = hub.ca().display().to_string();
+    let at = ["at", "bootstrap", "https://127.0.0.1:10268", &hub_ca];
+    let bootstrap = site.dir.write("bootstrap.yaml", site.cluster.script(&at));
+    site.node.up(
+        &bootstrap,
+        &site.config("kube-proxy", "https://127.0.0.1:10268", &hub.ca()),
+    );
+    site.wait_ready(true);
+    site.three_pods();
+    let log = hub.log();
+    for part in [
+        "kubelet create certificatesigningrequests",
+        "kubelet create nodes",
+    ] {
+        assert!(log.contains(part), "{part} in the hub's log");
+    }
+    // Without its link it goes on, as every node behind a hub does.
+    let before = site.node.tasks();
+    site.node.net("down");
+    hub.sees_offline();
+    throughout("every container runs on", CUT, || {
+        site.node.tasks() == before
+    });
+    site.node.net("up");
+    hub.sees_online();
+    site.wait_ready(true);
+    assert_eq!(site.node.tasks(), before);
 }
 
 /// A restart of the hub, online and in the middle of everything, costs no container.

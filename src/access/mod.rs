@@ -40,32 +40,55 @@ impl fmt::Display for Who {
     }
 }
 
-/// Length-prefixed parts, so that no two subjects can be written alike.
+impl Who {
+    /// The identity of a certificate's subject.
+    pub fn of(subject: &Subject) -> Who {
+        Who::Subject(subject.fingerprint())
+    }
+}
+
+/// Length-prefixed parts, so that no two subjects can be written alike; the groups in one order, for they are a set.
+/// Without a name the first part is empty: a group is never taken for one.
 fn digest_of(subject: &Subject) -> [u8; 32] {
+    let name = subject.common_name.as_deref().unwrap_or_default();
+    let mut groups: Vec<&str> = subject.organizations.iter().map(String::as_str).collect();
+    groups.sort_unstable();
     let mut context = digest::Context::new(&digest::SHA256);
-    for part in subject.common_name.iter().chain(&subject.organizations) {
+    for part in std::iter::once(name).chain(groups) {
         context.update(&(part.len() as u64).to_le_bytes());
         context.update(part.as_bytes());
     }
     bytes32(context.finish())
 }
 
-/// One entry of `identities`: whose certificate goes up with which pair.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
-    pub common_name: String,
-    /// Where given, the subject must have it.
-    pub organization: Option<String>,
+impl Subject {
+    /// What a holder of a certificate with this subject is known by: here, and as a way up.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        digest_of(self)
+    }
 }
 
-impl Rule {
-    fn matches(&self, subject: &Subject) -> bool {
-        Some(&self.common_name) == subject.common_name.as_ref()
-            && self
-                .organization
-                .as_ref()
-                .is_none_or(|o| subject.organizations.contains(o))
-    }
+/// What the connection itself proves of who is at its other end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing: TLS without a client certificate.
+    Nothing,
+    /// The holder of a certificate that was verified.
+    Certificate(Subject),
+    /// A program of this node that may speak for it.
+    Local,
+    /// A program, or somebody beyond this node, that may not.
+    Stranger,
+}
+
+/// For whom the hub has a pair: fingerprints of the pairs' own subjects. So whoever comes goes up as who they are, and as
+/// nobody else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Who may come with a client certificate.
+    pub pairs: Vec<[u8; 32]>,
+    /// As whom [`Proof::Local`] goes up.
+    pub node: Option<[u8; 32]>,
 }
 
 /// How a request goes up.
@@ -75,8 +98,9 @@ pub enum Way {
     Bearer,
     /// No credentials that the API server would look at; connections of its own, for the API server tears them down (kubernetes-api.md 6).
     Anonymous,
-    /// With the key pair of this entry of `identities`.
-    Pair(u16),
+    /// With the key pair for this subject: never a place in a list, which a new configuration could give to somebody else
+    /// while the request waits.
+    Pair([u8; 32]),
 }
 
 /// A caller: who, and the way up.
@@ -88,35 +112,60 @@ pub struct Caller {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
-    /// A good certificate that no entry of `identities` lists.
-    NotListed { common_name: Option<String> },
+    /// A good certificate of somebody for whom the hub has no pair.
+    NotListed { subject: String },
+    /// [`Proof::Stranger`].
+    NotLocal,
+    /// [`Proof::Local`], and the node has no pair.
+    NoNodePair,
 }
 
 /// Says who asks. A client certificate beats a token, as at the API server; but an unlisted one gets nothing at all:
-/// nothing falls back to another identity.
-pub fn authenticate(
-    peer: Option<&Subject>,
-    headers: &HeaderMap,
-    rules: &[Rule],
-) -> Result<Caller, Refused> {
-    if let Some(subject) = peer {
-        let Some(at) = rules.iter().position(|r| r.matches(subject)) else {
-            return Err(Refused::NotListed {
-                common_name: subject.common_name.clone(),
-            });
-        };
-        return Ok(Caller {
-            who: Who::Subject(digest_of(subject)),
-            way: Way::Pair(at as u16),
-        });
+/// nothing falls back to another identity. A local program that shows a token, or what should be one, is who that names:
+/// only one that shows nothing speaks for the node.
+pub fn authenticate(proof: &Proof, headers: &HeaderMap, rules: &Rules) -> Result<Caller, Refused> {
+    match proof {
+        Proof::Certificate(subject) if rules.pairs.contains(&subject.fingerprint()) => {
+            Ok(with_pair(subject.fingerprint()))
+        }
+        Proof::Certificate(subject) => Err(Refused::NotListed {
+            subject: subject.to_string(),
+        }),
+        Proof::Stranger => Err(Refused::NotLocal),
+        Proof::Local if !shows_something(headers) => {
+            rules.node.map(with_pair).ok_or(Refused::NoNodePair)
+        }
+        Proof::Local | Proof::Nothing => Ok(by_header(headers)),
     }
+}
+
+fn with_pair(subject: [u8; 32]) -> Caller {
+    Caller {
+        who: Who::Subject(subject),
+        way: Way::Pair(subject),
+    }
+}
+
+/// Whether there is anything by which an API server could know a caller, good or not. A browser's WebSocket has no other
+/// place for a token than among its protocols.
+fn shows_something(headers: &HeaderMap) -> bool {
+    const BEARER_PROTOCOL: &[u8] = b"base64url.bearer.authorization.k8s.io.";
+    let protocols = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    headers.contains_key(header::AUTHORIZATION)
+        || protocols.iter().any(|line| {
+            let mut names = line.as_bytes().split(|b| *b == b',');
+            names.any(|name| name.trim_ascii().starts_with(BEARER_PROTOCOL))
+        })
+}
+
+fn by_header(headers: &HeaderMap) -> Caller {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
-        return Ok(Caller {
+        return Caller {
             who: Who::Anonymous,
             way: Way::Anonymous,
-        });
+        };
     };
-    Ok(match bearer(value) {
+    match bearer(value) {
         Some(token) => Caller {
             who: Who::Token(sha256(token)),
             way: Way::Bearer,
@@ -127,7 +176,7 @@ pub fn authenticate(
             who: Who::Token(sha256(value.as_bytes())),
             way: Way::Anonymous,
         },
-    })
+    }
 }
 
 /// The token of `Authorization: Bearer TOKEN`; the scheme in any case, as Python sends it in lower case. After two blanks
@@ -195,52 +244,101 @@ mod tests {
         }
     }
 
-    fn rules() -> Vec<Rule> {
-        vec![
-            Rule {
-                common_name: "system:node:a".into(),
-                organization: Some("system:nodes".into()),
-            },
-            Rule {
-                common_name: "system:kube-proxy".into(),
-                organization: None,
-            },
-        ]
+    fn rules() -> Rules {
+        let node = subject("system:node:a", &["system:nodes", "x"]);
+        let pairs = [&node, &subject("system:kube-proxy", &[])];
+        Rules {
+            pairs: pairs.map(Subject::fingerprint).to_vec(),
+            node: Some(node.fingerprint()),
+        }
+    }
+
+    fn way(proof: &Proof, authorization: Option<&str>) -> Result<Way, Refused> {
+        authenticate(proof, &headers(authorization), &rules()).map(|c| c.way)
     }
 
     #[test]
     fn callers() {
-        let node = subject("system:node:a", &["x", "system:nodes"]);
-        let proxy = subject("system:kube-proxy", &[]);
-        let way = |peer: Option<&Subject>, authorization| {
-            authenticate(peer, &headers(authorization), &rules()).map(|c| c.way)
-        };
-        assert_eq!(way(None, None), Ok(Way::Anonymous));
-        assert_eq!(way(None, Some("Bearer abc")), Ok(Way::Bearer));
+        assert_eq!(way(&Proof::Nothing, None), Ok(Way::Anonymous));
+        assert_eq!(way(&Proof::Nothing, Some("Bearer abc")), Ok(Way::Bearer));
         for nobody in ["Basic abc", "Bearer  abc", "Bearer ", "Bearer", "bearerabc"] {
-            assert_eq!(way(None, Some(nobody)), Ok(Way::Anonymous), "{nobody}");
+            let way = way(&Proof::Nothing, Some(nobody));
+            assert_eq!(way, Ok(Way::Anonymous), "{nobody}");
         }
-        assert_eq!(way(Some(&node), None), Ok(Way::Pair(0)));
-        assert_eq!(way(Some(&node), Some("Bearer abc")), Ok(Way::Pair(0)));
-        assert_eq!(way(Some(&proxy), None), Ok(Way::Pair(1)));
+        // The groups are a set.
+        for listed in [
+            subject("system:node:a", &["x", "system:nodes"]),
+            subject("system:node:a", &["system:nodes", "x"]),
+            subject("system:kube-proxy", &[]),
+        ] {
+            let up = Ok(Way::Pair(listed.fingerprint()));
+            let proof = Proof::Certificate(listed);
+            assert_eq!(way(&proof, None), up);
+            assert_eq!(way(&proof, Some("Bearer abc")), up);
+        }
         for stranger in [
             subject("system:node:a", &[]),
-            subject("system:node:b", &["system:nodes"]),
+            subject("system:node:a", &["system:nodes"]),
+            subject("system:node:b", &["system:nodes", "x"]),
+            subject("system:kube-proxy", &["system:masters"]),
             subject("", &["system:masters"]),
+            Subject {
+                common_name: None,
+                organizations: vec!["system:kube-proxy".into()],
+            },
         ] {
-            assert!(
-                way(Some(&stranger), Some("Bearer abc")).is_err(),
-                "{stranger:?}"
-            );
+            let proof = Proof::Certificate(stranger);
+            assert!(way(&proof, Some("Bearer abc")).is_err(), "{proof:?}");
+        }
+    }
+
+    #[test]
+    fn local_programs() {
+        let node = Way::Pair(rules().node.unwrap());
+        assert_eq!(way(&Proof::Local, None), Ok(node));
+        assert_eq!(way(&Proof::Local, Some("Bearer abc")), Ok(Way::Bearer));
+        // Who wants to be somebody and fails is nobody, and never the node.
+        for nobody in ["Basic abc", "Bearer  abc", "Bearer ", "Bearer", ""] {
+            let way = way(&Proof::Local, Some(nobody));
+            assert_eq!(way, Ok(Way::Anonymous), "{nobody}");
+        }
+        let mut browser = headers(None);
+        let protocols = "v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.YWJj";
+        browser.insert(
+            header::SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(protocols),
+        );
+        let way_of = |map: &HeaderMap| authenticate(&Proof::Local, map, &rules()).unwrap().way;
+        assert_eq!(way_of(&browser), Way::Anonymous);
+        browser.insert(
+            header::SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static("v4.channel.k8s.io"),
+        );
+        assert_eq!(way_of(&browser), node);
+        let without = Rules {
+            node: None,
+            ..rules()
+        };
+        let refused = |authorization| {
+            authenticate(&Proof::Local, &headers(authorization), &without).map(|c| c.way)
+        };
+        assert_eq!(refused(None), Err(Refused::NoNodePair));
+        assert_eq!(refused(Some("Bearer abc")), Ok(Way::Bearer));
+        for authorization in [None, Some("Bearer abc")] {
+            assert_eq!(way(&Proof::Stranger, authorization), Err(Refused::NotLocal));
         }
     }
 
     #[test]
     fn identities_differ_where_they_must() {
         let who = |authorization| {
-            authenticate(None, &headers(Some(authorization)), &[])
-                .unwrap()
-                .who
+            authenticate(
+                &Proof::Nothing,
+                &headers(Some(authorization)),
+                &Rules::default(),
+            )
+            .unwrap()
+            .who
         };
         assert_eq!(who("Bearer abc"), who("bearer abc"));
         assert_eq!(who("Bearer abc"), who("BEARER abc "));

@@ -27,6 +27,7 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 static ANSWERED: [[AtomicU64; 5]; 3] = [const { [const { AtomicU64::new(0) }; 5] }; 3];
 static LEFT: AtomicU64 = AtomicU64::new(0);
 static REFUSED: AtomicU64 = AtomicU64::new(0);
+static TURNED_AWAY: AtomicU64 = AtomicU64::new(0);
 static NOT_FILTERED: AtomicU64 = AtomicU64::new(0);
 
 /// Counts one answer by where it came from and the class of its status.
@@ -38,6 +39,11 @@ pub fn answered(from: From, status: u16) {
 /// Counts a connection that found no place.
 pub fn refused() {
     REFUSED.fetch_add(1, Relaxed);
+}
+
+/// Counts a connection from another machine to an address that is for this one.
+pub fn turned_away() {
+    TURNED_AWAY.fetch_add(1, Relaxed);
 }
 
 /// Counts an answer, or the rest of one, that was not passed on because a filter could not read it.
@@ -99,6 +105,11 @@ pub fn text(samples: &[Sample]) -> String {
             "edge_hub_connections_refused_total",
             "Connections refused because all were in use.",
             &REFUSED,
+        ),
+        (
+            "edge_hub_connections_turned_away_total",
+            "Connections from other machines to a loopback or link-local address.",
+            &TURNED_AWAY,
         ),
         (
             "edge_hub_not_filtered_total",

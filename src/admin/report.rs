@@ -288,6 +288,26 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
             servers.iter().map(|s| s.streams).sum::<usize>() as u64,
         ),
         gauge(
+            "edge_hub_watches_held",
+            "Watches that are held open without an API server.",
+            shared.held.watches(),
+        ),
+        counter(
+            "edge_hub_watches_resumed_total",
+            "Times that a held watch went on.",
+            shared.held.resumed.get(),
+        ),
+        counter(
+            "edge_hub_watches_caught_up_total",
+            "Watches that the hub told what the API server had forgotten.",
+            shared.held.caught_up.get(),
+        ),
+        counter(
+            "edge_hub_watches_expired_total",
+            "Watches whose clients were told to list again.",
+            shared.held.expired.get(),
+        ),
+        gauge(
             "edge_hub_cache_bytes",
             "Bytes that kept answers take.",
             totals.bytes as u64,

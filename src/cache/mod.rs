@@ -19,11 +19,11 @@ use crate::limits;
 use crate::object::list::ListHead;
 use crate::request::Resource;
 use crate::request::agent::{Agents, Class};
-use crate::store::{CollectionId, Fill, NotKept, Store, Totals};
+use crate::store::{CollectionId, Fill, NotKept, Store, Totals, View};
 use key::{Key, Scope};
 use siphasher::sip::SipHasher24;
 use std::cell::Cell;
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::time::{Duration, Instant};
@@ -57,6 +57,8 @@ struct Entry {
     before: Duration,
     /// Digest of the version, note and value of the one item, where there is but one and it came in this run.
     sole: Option<u64>,
+    /// The version that the last change of an object led to, if that is known: from there on nothing but the version moved.
+    changed: Option<Box<str>>,
 }
 
 /// A chunked list between two of its pages.
@@ -173,6 +175,11 @@ impl Cache {
     pub fn reconfigure(&mut self, bytes_max: usize, agents: Agents) {
         self.store.set_cap(bytes_max);
         self.agents = agents;
+    }
+
+    /// Digests under a key of this run: nobody outside can make two values of one.
+    pub fn digests(&self) -> SipHasher24 {
+        self.digests
     }
 
     /// Where answers are kept: `ring` or `ram`.
@@ -340,6 +347,23 @@ impl Cache {
             .filter(|id| self.store.contains(*id))
     }
 
+    /// The collection as it is now, if it is what it was at `version`.
+    fn view_at(
+        &mut self,
+        key: &Key,
+        version: &str,
+    ) -> Option<impl Future<Output = Option<View>> + use<>> {
+        let entry = self.table.get(key)?;
+        let kept = self.store.version(entry.id)?;
+        if !entry.is_as_at(version, kept) {
+            return None;
+        }
+        let kept = kept.to_owned();
+        let view = self.store.view(entry.id);
+        // Where the store could not follow, it is older than it said.
+        Some(async move { view.await.filter(|view| *view.version == *kept) })
+    }
+
     /// Begins a new version of `key`'s collection.
     fn begin(&mut self, key: &Key, class: Class) -> Fill {
         let replaces = self.id(key);
@@ -404,6 +428,7 @@ impl Cache {
             confirmed: Instant::now(),
             before: Duration::ZERO,
             sole,
+            changed: Some(version.into()),
         };
         self.table.insert(key.clone(), entry);
         Ok(id)
@@ -473,6 +498,19 @@ impl Entry {
             0 => now.saturating_duration_since(self.confirmed) + self.before,
             _ => Duration::ZERO,
         }
+    }
+
+    /// True if it is now, at version `kept`, what it was at `version`.
+    fn is_as_at(&self, version: &str, kept: &str) -> bool {
+        let no_later = |a, b| {
+            matches!(
+                version::compare(a, b),
+                Some(Ordering::Less | Ordering::Equal)
+            )
+        };
+        version == kept
+            || (self.changed.as_deref())
+                .is_some_and(|changed| no_later(changed, version) && no_later(version, kept))
     }
 
     /// It is current now.

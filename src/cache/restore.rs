@@ -40,6 +40,7 @@ impl Cache {
                 confirmed: now,
                 before: one.age.unwrap_or(Duration::ZERO),
                 sole: None,
+                changed: None,
             };
             self.table.insert(key, entry);
         }

@@ -1,7 +1,8 @@
 //! Follows a watch while it passes, and changes the collection that it is about: event by event while nothing is
 //! missing, never past a gap.
 
-use super::key::{Key, Scope, item_key};
+use super::answer::List;
+use super::key::{Key, item_key};
 use super::note::Note;
 use super::{Cache, count, version};
 use crate::access::Who;
@@ -205,6 +206,9 @@ impl Follower {
                 count(&cache.counts.events);
                 if let Some(entry) = cache.table.get_mut(&self.key) {
                     entry.confirm();
+                    if step == Step::Follows && !change.is_empty() {
+                        entry.changed = Some(to.into());
+                    }
                 }
             }
         }
@@ -267,9 +271,17 @@ impl Follower {
         }
     }
 
-    /// The scope, for whoever must ask again.
-    pub fn scope(&self) -> &Scope {
-        &self.key.scope
+    /// What a client holds that was told everything up to `version`, where that is kept. The watch is over.
+    pub fn into_held(self, version: &str) -> impl Future<Output = Option<List>> + use<> {
+        let view = self.cache.borrow_mut().view_at(&self.key, version);
+        let encoding = self.key.encoding;
+        async move {
+            let view = view?.await?;
+            match Note::from_bytes(&view.note)? {
+                Note::Objects(type_meta) => Some(List::whole(encoding, type_meta, view)),
+                Note::Absent | Note::Document => None,
+            }
+        }
     }
 }
 

@@ -121,11 +121,9 @@ impl Place {
         Some(Pending { key, name })
     }
 
-    /// Keeps the key, so that the request outlives whoever has made it.
-    pub fn keep_pending(&self, pending: &Pending) -> Result<(), FileError> {
+    /// Keeps the [text](Pending::text) of a request, so that it outlives whoever has made it.
+    pub fn keep_pending(&self, text: &str) -> Result<(), FileError> {
         make_private_directory(&self.directory)?;
-        let key = pem::encode("PRIVATE KEY", pending.key.serialized_der());
-        let text = format!("{}\n{key}", pending.name);
         write_whole(&self.request(), text.as_bytes(), MODE)
     }
 
@@ -153,14 +151,9 @@ impl Place {
         }
     }
 
-    /// Keeps the pair. Until that is done, the one before is there, whole.
-    pub fn keep(&self, pair: &Pair, pending: &Pending) -> Result<(), FileError> {
+    /// Keeps the [text](Pending::text_of_pair) of a pair. Until that is done, the one before is there, whole.
+    pub fn keep(&self, text: &str) -> Result<(), FileError> {
         make_private_directory(&self.directory)?;
-        let mut text = String::new();
-        for certificate in pair.chain() {
-            text += &pem::encode("CERTIFICATE", certificate);
-        }
-        text += &pem::encode("PRIVATE KEY", pending.key.serialized_der());
         write_whole(&self.pair(), text.as_bytes(), MODE)
     }
 }
@@ -169,6 +162,21 @@ impl Pending {
     /// The name of its request.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What of it is kept: its name, and the key in PEM.
+    pub fn text(&self) -> String {
+        let key = pem::encode("PRIVATE KEY", self.key.serialized_der());
+        format!("{}\n{key}", self.name)
+    }
+
+    /// What of the pair is kept that came of it: the chain and the key, in PEM.
+    pub fn text_of_pair(&self, pair: &Pair) -> String {
+        let mut text = String::new();
+        for certificate in pair.chain() {
+            text += &pem::encode("CERTIFICATE", certificate);
+        }
+        text + &pem::encode("PRIVATE KEY", self.key.serialized_der())
     }
 
     /// Whether it is for exactly this.
@@ -242,7 +250,7 @@ mod tests {
         let place = Place::new(&state, Signer::Client);
         assert!(place.load().unwrap().is_none() && place.pending().is_none());
         let first = place.begin(&wanted, None).unwrap();
-        place.keep_pending(&first).unwrap();
+        place.keep_pending(&first.text()).unwrap();
         let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(state.clone()), mode(place.request())), (0o700, 0o600));
         let again = place.begin(&wanted, None).unwrap();
@@ -269,14 +277,14 @@ mod tests {
         let pair = place
             .accept(&issue(&again, "system:node:gw-1", &[]), &again, &wanted)
             .unwrap();
-        place.keep(&pair, &again).unwrap();
+        place.keep(&again.text_of_pair(&pair)).unwrap();
         assert_eq!(mode(place.pair()), 0o600);
         assert_eq!(place.load().unwrap().as_ref(), Some(&pair));
 
         // A crash before the key of the request was forgotten: the next request is another one.
         let next = place.begin(&wanted, Some(&pair)).unwrap();
         assert_ne!(next.name(), again.name());
-        place.keep_pending(&next).unwrap();
+        place.keep_pending(&next.text()).unwrap();
         // For other names, or torn, it is another one too.
         let renamed = Wanted {
             node_name: "gw-2",

@@ -1,15 +1,15 @@
 //! All certificates and keys that a configuration names, loaded and checked as one: taken over together, or not at all.
 
 use super::client_config::client_config;
-use super::csr::{self, Signer};
+use super::csr::Signer;
 use super::hub_ca::{HubCa, HubCaError};
 use super::issued::Place;
 use super::load::{Authorities, LoadError, Pair};
 use super::sans::Sans;
 use super::server_config::{ServerConfigError, ServingPair, server_config};
 use super::subject::Subject;
-use crate::access::Rule;
-use crate::config::{ClientFrom, Config, San, ServingFrom};
+use crate::access::Rules;
+use crate::config::{ClientFrom, Config, Identity, San, ServingFrom, is_node_name};
 use crate::sys::clock::Clock;
 use crate::sys::file::private;
 use crate::upstream::{TlsFor, Way};
@@ -24,13 +24,29 @@ pub struct Papers {
     servers: Authorities,
     node: Option<Pair>,
     clients: Option<Authorities>,
-    /// The usable entries of `identities`.
-    identities: Vec<(Rule, Pair)>,
+    /// The usable entries of `identities`, each with what it is known by.
+    identities: Vec<(Entry, Pair)>,
     serving: Pair,
     /// What the cluster has issued for the same, if it is asked to; in use while it is in date.
     signed: Option<Pair>,
     /// What a person should mend.
     pub warnings: Vec<String>,
+}
+
+/// An entry of `identities` without its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    cn: String,
+    o: Option<String>,
+}
+
+impl Entry {
+    fn of(identity: &Identity) -> Entry {
+        Entry {
+            cn: identity.cn.clone(),
+            o: identity.o.clone(),
+        }
+    }
 }
 
 /// Why nothing was loaded.
@@ -58,9 +74,9 @@ impl fmt::Display for PapersError {
 impl std::error::Error for PapersError {}
 
 impl Papers {
-    /// Loads everything. An entry of `identities` that cannot be used is said, and stays as it was in `before`, or is
-    /// left out, and so is a pair that the cluster has issued; anything else that is wrong fails the whole. `unkept` are
-    /// issued pairs that could not be written.
+    /// Loads everything. A pair for the way up that cannot be used is said, and stays as it was in `before`, or is left
+    /// out, and so is a pair that the cluster has issued; anything else that is wrong fails the whole. `unkept` are issued
+    /// pairs that could not be written.
     pub fn load(
         config: &Config,
         hub_ca: &mut HubCa,
@@ -91,10 +107,22 @@ impl Papers {
                 }
                 pair
             }
-            (ClientFrom::Files, Some(files)) => Some(
-                Pair::load(&files.cert, &files.key)
-                    .map_err(|e| PapersError::Load("client_cert", e))?,
-            ),
+            (ClientFrom::Files, Some(files)) => {
+                let loaded = Pair::load(&files.cert, &files.key);
+                loaded.map_or_else(
+                    |why| {
+                        let loaded = before.and_then(|before| before.node.clone());
+                        warnings.push(match &loaded {
+                            Some(_) => {
+                                format!("client_cert: the pair loaded before stays in use: {why}")
+                            }
+                            None => format!("client_cert: refused: {why}"),
+                        });
+                        loaded
+                    },
+                    Some,
+                )
+            }
             (ClientFrom::Files, None) => None,
         };
         let in_date = |pair: &&Pair| clock.now() <= pair.not_after_unix_secs();
@@ -116,41 +144,38 @@ impl Papers {
             }
             None => None,
         };
-        let mut identities = Vec::new();
+        let mut identities: Vec<(Entry, Pair)> = Vec::new();
         for identity in &config.identities {
-            match identity_of(identity) {
-                Ok(usable) => identities.push(usable),
-                Err(why) => match before.and_then(|before| before.identity(identity)) {
-                    Some(loaded) => {
-                        warnings.push(format!(
-                            "identities, cn={}: the pair loaded before stays in use: {why}",
-                            identity.cn
-                        ));
-                        identities.push(loaded);
-                    }
-                    None => {
-                        warnings.push(format!("identities, cn={}: refused: {why}", identity.cn))
-                    }
-                },
+            let entry = Entry::of(identity);
+            let before = before.and_then(|before| before.identity(&entry));
+            match (pair_of(identity), before) {
+                (Ok(pair), _) => identities.push((entry, pair)),
+                (Err(why), Some(loaded)) => {
+                    warnings.push(format!(
+                        "identities, cn={}: the pair loaded before stays in use: {why}",
+                        identity.cn
+                    ));
+                    identities.push((entry, loaded));
+                }
+                (Err(why), None) => {
+                    warnings.push(format!("identities, cn={}: refused: {why}", identity.cn))
+                }
             }
         }
         // Who shows the node's own name is the node, and needs no entry.
         if let (ClientFrom::Joined, Some(_), Some(pair)) = (config.client_from, &clients, &node)
-            && let Some(common_name) = &pair.subject().common_name
-            && !identities
-                .iter()
-                .any(|(rule, _)| rule.common_name == *common_name)
+            && let Some(cn) = &pair.subject().common_name
         {
-            let rule = Rule {
-                common_name: common_name.clone(),
-                organization: Some(csr::GROUP.to_owned()),
+            let entry = Entry {
+                cn: cn.clone(),
+                o: None,
             };
-            identities.push((rule, pair.clone()));
+            identities.push((entry, pair.clone()));
         }
         let servers =
             Authorities::load(&config.ca_file).map_err(|e| PapersError::Load("ca_file", e))?;
         clock.raise_floor(servers.newest_not_before_unix_secs());
-        for pair in node.iter().chain(identities.iter().map(|(_, pair)| pair)) {
+        for pair in node.iter().chain(identities.iter().map(|(_, p)| p)) {
             clock.raise_floor(pair.not_before_unix_secs());
         }
         Ok(Papers {
@@ -172,18 +197,39 @@ impl Papers {
         }
     }
 
-    /// What was loaded for the same caller.
-    fn identity(&self, identity: &crate::config::Identity) -> Option<(Rule, Pair)> {
-        let same = |rule: &Rule| rule.common_name == identity.cn && rule.organization == identity.o;
-        self.identities.iter().find(|(rule, _)| same(rule)).cloned()
+    /// What was loaded for the same entry.
+    fn identity(&self, entry: &Entry) -> Option<Pair> {
+        let loaded = self.identities.iter().find(|(e, _)| e == entry);
+        loaded.map(|(_, pair)| pair.clone())
     }
 
-    /// Who may come with a certificate, in the order of [`Way::Pair`].
-    pub fn rules(&self) -> Rc<[Rule]> {
-        self.identities
-            .iter()
-            .map(|(rule, _)| rule.clone())
-            .collect()
+    /// For whom there is a pair.
+    pub fn rules(&self) -> Rules {
+        let fingerprint = |pair: &Pair| pair.subject().fingerprint();
+        Rules {
+            pairs: (self.identities.iter())
+                .map(|(_, p)| fingerprint(p))
+                .collect(),
+            node: self.node.as_ref().map(fingerprint),
+        }
+    }
+
+    /// The pair that goes up for each subject. Of several for one, as when the node's own is also the kubelet's, the one
+    /// that lasts longest.
+    fn ways_up(&self) -> Vec<([u8; 32], &Pair)> {
+        let mut ways: Vec<([u8; 32], &Pair)> = Vec::new();
+        let identities = self.identities.iter().map(|(_, pair)| pair);
+        for pair in identities.chain(&self.node) {
+            let subject = pair.subject().fingerprint();
+            match ways.iter_mut().find(|(known, _)| *known == subject) {
+                None => ways.push((subject, pair)),
+                Some((_, best)) if best.not_after_unix_secs() < pair.not_after_unix_secs() => {
+                    *best = pair;
+                }
+                Some(_) => {}
+            }
+        }
+        ways
     }
 
     /// TLS at the door.
@@ -211,37 +257,58 @@ impl Papers {
             .as_ref()
             .map(|pair| make(Some(pair)))
             .transpose()?;
-        let pairs: Vec<Arc<ClientConfig>> = self
-            .identities
-            .iter()
-            .map(|(_, pair)| make(Some(pair)))
+        let pairs: Vec<([u8; 32], Arc<ClientConfig>)> = (self.ways_up().into_iter())
+            .map(|(subject, pair)| Ok((subject, make(Some(pair))?)))
             .collect::<Result<_, _>>()?;
         Ok(Rc::new(move |way| match way {
             Way::Bearer => Some(Arc::clone(&bearer)),
             Way::Anonymous => Some(Arc::clone(&anonymous)),
             Way::Node => node.clone(),
-            Way::Pair(at) => pairs.get(usize::from(*at)).cloned(),
+            Way::Pair(subject) => {
+                let found = pairs.iter().find(|(known, _)| known == subject);
+                found.map(|(_, config)| Arc::clone(config))
+            }
         }))
     }
 
-    /// Whether anything at the door has changed: the serving pair, or whose certificates are accepted and for whom.
+    /// As whom the hub asks for itself: with the pair that is its own, or else with that of this node's kubelet.
+    pub fn own(&self, node_name: &str) -> Option<(Way, &Subject)> {
+        if let Some(pair) = &self.node {
+            return Some((Way::Node, pair.subject()));
+        }
+        let user = format!("system:node:{node_name}");
+        let is_it = |subject: &&Subject| subject.common_name.as_ref() == Some(&user);
+        let mut subjects = self.identities.iter().map(|(_, pair)| pair.subject());
+        let subject = subjects.find(is_it)?;
+        Some((Way::Pair(subject.fingerprint()), subject))
+    }
+
+    /// Whether anything at the door has changed: the serving pair, or whose certificates are accepted. For whom there is a
+    /// pair is asked anew with each request.
     pub fn same_door(&self, other: &Papers) -> bool {
         self.serving.fingerprint() == other.serving.fingerprint()
             && same_roots(self.clients.as_ref(), other.clients.as_ref())
-            && self.rules() == other.rules()
     }
 
-    /// Whether everything that goes up is as it was: the CA of the servers, and all pairs in their order.
-    pub fn same_way_up(&self, other: &Papers) -> bool {
-        let pairs = |papers: &Papers| -> Vec<[u8; 32]> {
-            let identities = papers.identities.iter().map(|(_, pair)| pair);
-            identities.map(Pair::fingerprint).collect()
+    /// The ways whose connections are no longer what they should be: all of them if the CA of the servers has changed, else
+    /// those of pairs that are others, or gone.
+    pub fn changed_ways(&self, before: &Papers) -> ChangedWays {
+        if !same_roots(Some(&self.servers), Some(&before.servers)) {
+            return ChangedWays::All;
+        }
+        let of = |papers: &Papers| -> Vec<(Way, [u8; 32])> {
+            let ways = papers.ways_up().into_iter();
+            let pairs = ways.map(|(subject, pair)| (Way::Pair(subject), pair.fingerprint()));
+            let node = papers
+                .node
+                .iter()
+                .map(|pair| (Way::Node, pair.fingerprint()));
+            pairs.chain(node).collect()
         };
-        same_roots(Some(&self.servers), Some(&other.servers))
-            && self.node.as_ref().map(Pair::fingerprint)
-                == other.node.as_ref().map(Pair::fingerprint)
-            && pairs(self) == pairs(other)
-            && self.rules() == other.rules()
+        let (now, before) = (of(self), of(before));
+        let gone = before.iter().filter(|way| !now.contains(way));
+        let come = now.iter().filter(|way| !before.contains(way));
+        ChangedWays::These(gone.chain(come).map(|(way, _)| *way).collect())
     }
 
     /// Each certificate that the hub uses: what for, and which.
@@ -253,9 +320,29 @@ impl Papers {
             self.identities
                 .iter()
                 .filter(|(_, pair)| !of_node(pair))
-                .map(|(rule, pair)| (format!("identity {}", rule.common_name), pair)),
+                .map(|(entry, pair)| (format!("identity {}", entry.cn), pair)),
         );
         all
+    }
+}
+
+/// See [`Papers::changed_ways`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum ChangedWays {
+    All,
+    These(Vec<Way>),
+}
+
+impl ChangedWays {
+    pub fn is_empty(&self) -> bool {
+        *self == ChangedWays::These(Vec::new())
+    }
+
+    pub fn contains(&self, way: Way) -> bool {
+        match self {
+            ChangedWays::All => true,
+            ChangedWays::These(ways) => ways.contains(&way),
+        }
     }
 }
 
@@ -274,30 +361,34 @@ fn same_roots(a: Option<&Authorities>, b: Option<&Authorities>) -> bool {
 }
 
 /// A pair goes up for its own subject alone: anything else would lend an identity.
-fn identity_of(identity: &crate::config::Identity) -> Result<(Rule, Pair), String> {
+fn pair_of(identity: &Identity) -> Result<Pair, String> {
     let pair = Pair::load(&identity.pair.cert, &identity.pair.key).map_err(|e| e.to_string())?;
-    if !is_of(identity, pair.subject()) {
-        return Err(format!(
+    match is_of(identity, pair.subject()) {
+        true => Ok(pair),
+        false => Err(format!(
             "{} is for another subject; the pair must be the caller's own",
             identity.pair.cert.display()
-        ));
+        )),
     }
-    let rule = Rule {
-        common_name: identity.cn.clone(),
-        organization: identity.o.clone(),
-    };
-    Ok((rule, pair))
 }
 
 /// Whether the subject is the one that the entry names.
-pub fn is_of(identity: &crate::config::Identity, subject: &Subject) -> bool {
-    let same_name = subject.common_name.as_ref() == Some(&identity.cn);
-    let same_organization = identity
-        .o
-        .as_ref()
-        .is_none_or(|o| subject.organizations.contains(o));
-    same_name && same_organization
+pub fn is_of(identity: &Identity, subject: &Subject) -> bool {
+    let name = subject.common_name.as_deref().unwrap_or_default();
+    let same_name = match identity.cn.strip_suffix('*') {
+        // Whichever node this is: who comes must still be the pair's own subject, and so this very node.
+        Some(prefix) => {
+            name.strip_prefix(prefix).is_some_and(is_node_name)
+                && (subject.organizations.iter()).any(|o| o == NODES)
+        }
+        None => name == identity.cn,
+    };
+    let has = |o: &String| subject.organizations.contains(o);
+    same_name && identity.o.as_ref().is_none_or(has)
 }
+
+/// The group of all nodes.
+const NODES: &str = "system:nodes";
 
 /// What the cluster has issued: of what is kept and what could not be written, the later one. Where a file is broken or
 /// gone, what was loaded before stays in use.
@@ -363,4 +454,73 @@ pub fn sans(config: &Config, cluster_ips: &[IpAddr]) -> Sans {
         };
     }
     sans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certs::pem;
+    use crate::sys::file::TestDirectory;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A pair that begins in this year, as text.
+    fn made(year: i32) -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.not_before = rcgen::date_time_ymd(year, 1, 1);
+        let certificate = params.self_signed(&key).unwrap();
+        pem::encode("CERTIFICATE", certificate.der())
+            + &pem::encode("PRIVATE KEY", key.serialized_der())
+    }
+
+    #[test]
+    fn of_what_was_issued_the_later_one_is_used_and_nothing_is_lost_that_was_loaded() {
+        let directory = TestDirectory::new();
+        let place = Place::new(directory.path(), Signer::Client);
+        let pair = |year| Pair::read_pem(made(year).as_bytes(), &place.pair()).unwrap();
+        let (older, newer) = (pair(2020), pair(2022));
+        let put = |text: &str, mode| {
+            fs::write(place.pair(), text).unwrap();
+            fs::set_permissions(place.pair(), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let look = |before: Option<&Pair>, unkept: Option<&Pair>| {
+            let mut warnings = Vec::new();
+            let found = issued(&place, before, unkept, &mut warnings);
+            (found, warnings.concat())
+        };
+        assert_eq!(look(None, None), (None, String::new()));
+        assert_eq!(
+            look(None, Some(&older)),
+            (Some(older.clone()), String::new())
+        );
+        let (found, warning) = look(Some(&older), None);
+        assert_eq!(found.as_ref(), Some(&older));
+        assert!(
+            warning.contains("stays in use until the hub ends"),
+            "{warning}"
+        );
+
+        let text = made(2021);
+        put(&text, 0o600);
+        let kept = Pair::read_pem(text.as_bytes(), &place.pair()).unwrap();
+        assert_eq!(
+            look(Some(&newer), None),
+            (Some(kept.clone()), String::new())
+        );
+        assert_eq!(look(None, Some(&older)).0, Some(kept));
+        assert_eq!(look(None, Some(&newer)).0, Some(newer.clone()));
+        put(&text, 0o640);
+        assert!(look(None, None).1.contains("chmod 0600"));
+
+        // A torn file, which only somebody else can have made.
+        put(&text[..text.len() / 2], 0o600);
+        let (found, warning) = look(Some(&newer), None);
+        assert_eq!(found, Some(newer));
+        assert!(
+            warning.contains("PEM") && warning.contains("stays in use"),
+            "{warning}"
+        );
+        assert_eq!(look(None, None).0, None);
+    }
 }

@@ -222,6 +222,7 @@ mod tests {
         assert_eq!(again.handshake_kind(), Some(HandshakeKind::Full));
     }
 
+    #[cfg(feature = "tls12")]
     #[test]
     fn tls_1_2_is_spoken() {
         let hub = hub();

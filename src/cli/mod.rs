@@ -115,8 +115,11 @@ fn obey(args: Args) -> Exit {
         _ if args.version => version(),
         Some(Command::Version(_)) => version(),
         Some(Command::Run(run)) => serve(run.config),
+        Some(Command::Join(_)) if !cfg!(feature = "join") => left_out("join"),
         Some(Command::Join(asked)) => join::join(asked),
+        Some(Command::Check(_)) if !cfg!(feature = "check") => left_out("check"),
         Some(Command::Check(check)) => check::check(&check.config),
+        Some(Command::Cache(_)) if !cfg!(feature = "cache-cli") => left_out("cache-cli"),
         Some(Command::Cache(asked)) => cache::cache(asked),
         Some(Command::Status(status)) => status::status(&status.config, status.json),
         None => {
@@ -125,6 +128,14 @@ fn obey(args: Args) -> Exit {
             Exit::Usage
         }
     }
+}
+
+/// The maker of this firmware did not want it.
+fn left_out(feature: &str) -> Exit {
+    complain(&format!(
+        "this program was built without the feature `{feature}`, which has this command"
+    ));
+    Exit::Usage
 }
 
 fn version() -> Exit {

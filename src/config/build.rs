@@ -7,9 +7,12 @@ use std::time::Duration;
 use super::error::{Problems, quoted};
 use super::values::{Host, is_node_name};
 use super::{
-    AgentRule, ClientFrom, Config, File, FileIdentity, FilterRule, Identity, Mode, PairFiles, Rim,
-    San, ServerUrl, ServingFrom, StoreKind, log_filter,
+    AgentRule, ClientFrom, Config, File, FileIdentity, FilterRule, Identity, Mode, Neighbours,
+    PairFiles, Rim, San, ServerUrl, ServingFrom, StoreKind, log_filter,
 };
+
+/// The one pattern of names that an entry of `identities` may have.
+const ANY_NODE: &str = "system:node:*";
 
 /// Builds the configuration, and notes all that is wrong. `None` only if something was noted.
 pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Option<Config> {
@@ -40,6 +43,7 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
     );
     let own_addresses = look.own_addresses(file.own_addresses.as_deref().unwrap_or_default());
     let admin_listen = look.one("admin_listen", &file.admin_listen);
+    let local_listen = look.local_listen(file.local_listen.as_deref());
     let extra_sans = look.each(
         "extra_sans",
         &file.extra_sans,
@@ -58,7 +62,7 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
         "\"filter=name\", \"filter=-name\" or \"-filter\"",
         FilterRule::parse,
     );
-    look.listeners(&listen, admin_listen);
+    look.listeners(&listen, admin_listen, local_listen);
     look.no_circle(&servers, &listen, &own_addresses);
     look.log(&file.log);
     look.probes(&file);
@@ -85,6 +89,12 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
         node_name: node_name?,
         listen,
         own_addresses,
+        neighbours: match file.neighbours.as_str() {
+            "serve" => Neighbours::Serve,
+            _ => Neighbours::Refuse,
+        },
+        local_listen,
+        local_uids: file.local_uids,
         admin_listen: admin_listen?,
         serving,
         serving_from,
@@ -322,6 +332,13 @@ impl Look<'_> {
                     .add(&format!("{at}.{name}"), "this is no name", way_out);
             }
         }
+        // Any wider pattern would take in who is not a node, and the pair is one node's own.
+        if entry.cn.contains('*') && entry.cn != ANY_NODE {
+            let way_out =
+                "allowed: the whole name, or \"system:node:*\" for the node whose pair it is";
+            let what = format!("{} is a pattern", quoted(&entry.cn));
+            self.problems.add(&format!("{at}.cn"), what, way_out);
+        }
         let cert = self.file(&format!("{at}.cert"), &entry.cert);
         let key = self.file(&format!("{at}.key"), &entry.key);
         Some(Identity {
@@ -388,8 +405,24 @@ impl Look<'_> {
         )
     }
 
+    /// What is said there is said in the clear and under the node's name, so nobody from elsewhere can reach it.
+    fn local_listen(&mut self, given: Option<&str>) -> Option<SocketAddr> {
+        let at = self.one("local_listen", given?)?;
+        if !at.ip().is_loopback() {
+            let what = format!("{at} can be reached from elsewhere, and there is no TLS there");
+            let way_out = "allowed: a loopback address, such as \"127.0.0.1:10261\"";
+            self.problems.add("local_listen", what, way_out);
+        }
+        Some(at)
+    }
+
     /// Two listeners must not want the same port of the same address.
-    fn listeners(&mut self, listen: &[SocketAddr], admin: Option<SocketAddr>) {
+    fn listeners(
+        &mut self,
+        listen: &[SocketAddr],
+        admin: Option<SocketAddr>,
+        local: Option<SocketAddr>,
+    ) {
         if listen.is_empty() && !self.problems.mention("listen") {
             self.problems.add(
                 "listen",
@@ -407,11 +440,19 @@ impl Look<'_> {
                 );
             }
         }
-        let Some(a) = admin else { return };
-        if let Some(b) = listen.iter().find(|b| collide(&a, b)) {
-            let what = format!("{a} is also in `listen` ({b})");
+        for (key, at) in [("admin_listen", admin), ("local_listen", local)] {
+            let Some(a) = at else { continue };
+            if let Some(b) = listen.iter().find(|b| collide(&a, b)) {
+                let what = format!("{a} is also in `listen` ({b})");
+                self.problems.add(key, what, "give it another port");
+            }
+        }
+        if let (Some(a), Some(b)) = (local, admin)
+            && collide(&a, &b)
+        {
+            let what = format!("{a} is also `admin_listen` ({b})");
             self.problems
-                .add("admin_listen", what, "give it another port");
+                .add("local_listen", what, "give it another port");
         }
     }
 

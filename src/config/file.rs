@@ -29,6 +29,9 @@ pub struct File {
     pub node_name: Option<String>,
     pub listen: Vec<String>,
     pub own_addresses: Option<Vec<String>>,
+    pub neighbours: String,
+    pub local_listen: Option<String>,
+    pub local_uids: Vec<u32>,
     pub admin_listen: String,
     pub serving: String,
     pub serving_cert: Option<String>,
@@ -81,6 +84,9 @@ impl Default for File {
             node_name: None,
             listen: vec!["127.0.0.1:10268".to_owned(), "169.254.2.1:10268".to_owned()],
             own_addresses: Some(vec!["169.254.2.1".to_owned()]),
+            neighbours: "refuse".to_owned(),
+            local_listen: None,
+            local_uids: vec![0],
             admin_listen: "127.0.0.1:10267".to_owned(),
             serving: "hub-ca".to_owned(),
             serving_cert: None,
@@ -150,9 +156,17 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<(File, Problems), ConfigE
 
 fn fits(name: &str, kind: &Kind, value: &mut Value, problems: &mut Problems) -> bool {
     match (kind, &mut *value) {
-        (Kind::MaybePath | Kind::MaybeText | Kind::MaybeAddresses, Value::Null) => true,
         (
-            Kind::Text | Kind::MaybeText | Kind::Path | Kind::MaybePath | Kind::Address,
+            Kind::MaybePath | Kind::MaybeText | Kind::MaybeAddress | Kind::MaybeAddresses,
+            Value::Null,
+        ) => true,
+        (
+            Kind::Text
+            | Kind::MaybeText
+            | Kind::Path
+            | Kind::MaybePath
+            | Kind::Address
+            | Kind::MaybeAddress,
             Value::String(_),
         ) => true,
         (Kind::Choice(words), Value::String(text)) if words.contains(&text.as_str()) => true,
@@ -179,6 +193,9 @@ fn fits(name: &str, kind: &Kind, value: &mut Value, problems: &mut Problems) -> 
         ) => texts(name, list, *max, problems),
         (Kind::MaybeAddresses, Value::Array(list)) => {
             texts(name, list, crate::limits::OWN_ADDRESSES_MAX, problems)
+        }
+        (Kind::Uids { max }, Value::Array(list)) => {
+            few(name, list.len(), *max, problems) && uids(name, list, problems)
         }
         (Kind::Identities { max }, Value::Array(list)) => {
             few(name, list.len(), *max, problems) && identities(name, list, problems)
@@ -233,6 +250,22 @@ fn few(name: &str, len: usize, max: usize, problems: &mut Problems) -> bool {
         );
     }
     len <= max
+}
+
+/// The last number is the kernel's own for "nobody that can be told".
+fn uids(name: &str, list: &[Value], problems: &mut Problems) -> bool {
+    let is_uid = |value: &Value| value.as_u64().is_some_and(|n| n < u64::from(u32::MAX));
+    let mut fit = true;
+    for (i, value) in list.iter().enumerate().filter(|(_, v)| !is_uid(v)) {
+        let at = format!("{name}[{i}]");
+        fit = wrong_type(
+            &at,
+            value,
+            "a user's number, as `id -u NAME` prints it",
+            problems,
+        );
+    }
+    fit
 }
 
 fn identities(name: &str, list: &[Value], problems: &mut Problems) -> bool {

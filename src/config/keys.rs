@@ -21,6 +21,8 @@ pub enum Kind {
     MaybePath,
     /// `address:port`.
     Address,
+    /// The same, or null.
+    MaybeAddress,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A whole number, both ends included.
@@ -54,6 +56,11 @@ pub enum Kind {
     },
     /// A list of addresses, or null.
     MaybeAddresses,
+    /// A list of users' numbers.
+    Uids {
+        /// Entries at most.
+        max: usize,
+    },
     /// A list of objects, see [`IDENTITY_KEYS`].
     Identities {
         /// Entries at most.
@@ -70,6 +77,7 @@ impl Kind {
             Kind::Path => "a path".to_owned(),
             Kind::MaybePath => "a path or null".to_owned(),
             Kind::Address => "\"address:port\"".to_owned(),
+            Kind::MaybeAddress => "\"address:port\" or null".to_owned(),
             Kind::Choice(words) => words
                 .iter()
                 .map(|word| format!("{word:?}"))
@@ -89,6 +97,7 @@ impl Kind {
             Kind::MaybeAddresses => {
                 format!("a list of up to {OWN_ADDRESSES_MAX} addresses, or null")
             }
+            Kind::Uids { max } => format!("a list of up to {max} whole numbers"),
             Kind::Identities { max } => format!("a list of up to {max} objects"),
         }
     }
@@ -164,7 +173,7 @@ pub const IDENTITY_KEYS: &[IdentityKey] = &[
     IdentityKey {
         name: "cn",
         required: true,
-        text: "the common name in the caller's certificate",
+        text: "the common name in the caller's certificate; `system:node:*` is the node whose pair it is",
     },
     IdentityKey {
         name: "o",
@@ -174,7 +183,7 @@ pub const IDENTITY_KEYS: &[IdentityKey] = &[
     IdentityKey {
         name: "cert",
         required: true,
-        text: "the certificate that goes up for this caller",
+        text: "the certificate that goes up for this caller; its subject is the caller's, names and organisations",
     },
     IdentityKey {
         name: "key",
@@ -204,13 +213,16 @@ pub const KEYS: &[Key] = keys! {
     "mode", Kind::Choice(&["priority", "round-robin"]), r#""priority""#, Restart, mode, "Which of several servers is asked: the first that is up, or one after the other.";
     "ca_file", Kind::Path, r#""/etc/kubernetes/pki/ca.crt""#, Live, ca_file, "The CA that signed the servers' certificates.";
     "client", Kind::Choice(&["files", "joined"]), r#""files""#, Live, client_from, "Which pair is the hub's own: that of `client_cert`, if it is set, or the one that `edge-hub join` has put into `state_dir`, which the hub renews.";
-    "client_cert", Kind::MaybePath, "null", Live, client, "The hub's own certificate, shown when it probes the servers. No request of a client goes up with it.";
+    "client_cert", Kind::MaybePath, "null", Live, client, "The node's own certificate, shown when the hub probes the servers. Requests go up with it from `local_listen` alone.";
     "client_key", Kind::MaybePath, "null", Live, client, "The key to it. Both or none.";
     "client_ca_file", Kind::MaybePath, "null", Live, client_ca_file, "The CA whose client certificates the hub accepts.";
     "identities", Kind::Identities { max: CONFIG_LIST_MAX }, "[]", Live, identities, "Who may come with a client certificate, and with which pair the hub goes up for them.";
     "node_name", Kind::MaybeText, "null", Restart, node_name, "The name of this node. Without it the host name.";
     "listen", Kind::Addresses { max: CONFIG_LIST_MAX }, r#"["127.0.0.1:10268","169.254.2.1:10268"]"#, Restart, listen, "Where the hub serves, TLS.";
     "own_addresses", Kind::MaybeAddresses, r#"["169.254.2.1"]"#, Restart, own_addresses, "Addresses that the hub puts on a device itself. null or []: it leaves the network alone.";
+    "neighbours", Kind::Choice(&["refuse", "serve"]), r#""refuse""#, Live, neighbours, "What becomes of connections from other machines to a loopback or link-local address.";
+    "local_listen", Kind::MaybeAddress, "null", Restart, local_listen, "Where the hub serves the node's own programs, plain HTTP, as YurtHub does at `127.0.0.1:10261`. A loopback address.";
+    "local_uids", Kind::Uids { max: CONFIG_LIST_MAX }, "[0]", Live, local_uids, "The users whose programs are served there. Everybody else gets `403`.";
     "admin_listen", Kind::Address, r#""127.0.0.1:10267""#, Restart, admin_listen, "Where `/status` and `/metrics` are, plain HTTP.";
     "serving", Kind::Choice(&["hub-ca", "csr"]), r#""hub-ca""#, Live, serving_from, "Who signs the certificate that the hub shows: the hub's own CA, or the cluster, when somebody has approved the hub's request.";
     "serving_cert", Kind::MaybePath, "null", Live, serving, "The certificate that the hub shows. Without it one from the hub's own CA.";

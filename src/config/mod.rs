@@ -20,7 +20,7 @@ pub use keys::{
 };
 pub(crate) use values::is_node_name;
 pub use values::{
-    AgentRule, ClientFrom, FilterRule, Host, Identity, Mode, PairFiles, San, ServerUrl,
+    AgentRule, ClientFrom, FilterRule, Host, Identity, Mode, Neighbours, PairFiles, San, ServerUrl,
     ServingFrom, StoreKind, log_filter,
 };
 
@@ -53,6 +53,12 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The addresses that the hub itself puts on a device; empty: it leaves the network alone.
     pub own_addresses: Vec<IpAddr>,
+    /// What becomes of connections from other machines to a loopback or link-local address.
+    pub neighbours: Neighbours,
+    /// Where the node's own programs are served, plain HTTP. Invariant: a loopback address.
+    pub local_listen: Option<SocketAddr>,
+    /// Whose programs these may be.
+    pub local_uids: Vec<u32>,
     /// Where operators and Prometheus ask, plain HTTP.
     pub admin_listen: SocketAddr,
     /// The serving certificate and key; without them the hub's own CA issues one.
@@ -118,6 +124,15 @@ impl Config {
                 look: &look,
             },
         )
+    }
+
+    /// Every file of certificates or keys that it names.
+    pub fn paper_files(&self) -> impl Iterator<Item = &Path> {
+        let identities = self.identities.iter().map(|identity| &identity.pair);
+        let pairs = self.client.iter().chain(&self.serving).chain(identities);
+        let files = pairs.flat_map(|pair| [&pair.cert, &pair.key]);
+        let authorities = std::iter::once(&self.ca_file).chain(&self.client_ca_file);
+        authorities.chain(files).map(PathBuf::as_path)
     }
 
     /// The pure part of [`Config::load`]. `path` is only for messages.

@@ -16,6 +16,15 @@ pub enum Mode {
     RoundRobin,
 }
 
+/// What becomes of connections from other machines to an address that is meant for this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Neighbours {
+    /// They end before a word is said.
+    Refuse,
+    /// They are served: where containers have addresses of the LAN, they look like others' on it.
+    Serve,
+}
+
 /// Where the hub's own pair comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientFrom {

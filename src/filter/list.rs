@@ -4,13 +4,14 @@
 //! all of it is here, of a larger one it is announced with room to spare and filled up at the end.
 
 use super::{Cannot, Verdict};
-use crate::limits::{FILTERED_LIST_HELD_BYTES, FILTERED_OBJECT_BYTES_MAX};
+use crate::limits::{FILTERED_LIST_HELD_BYTES, FILTERED_OBJECT_BYTES_MAX, PIECE_BYTES};
 use crate::object::json::Cursor;
 use crate::object::list::{ListHead, ListScanner, PADDING_TAG, Part};
 use crate::object::proto::{
     Fields, MAGIC, field_len, put_bytes, put_head, put_varint, read_type, varint_len,
 };
 use crate::object::{Encoding, Malformed, write_list_item};
+use bytes::Bytes;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -76,6 +77,25 @@ pub struct Tail {
     /// Then this.
     pub bytes: Vec<u8>,
 }
+
+impl Tail {
+    /// All of it, in pieces of a bounded size.
+    pub fn pieces(self) -> impl Iterator<Item = Bytes> {
+        let mut zeros = self.zeros;
+        let mut last = Some(self.bytes);
+        std::iter::from_fn(move || {
+            let some = zeros.min(ZEROS.len() as u64);
+            zeros -= some;
+            match some {
+                0 => last.take().map(Bytes::from),
+                _ => Some(Bytes::from_static(&ZEROS[..some as usize])),
+            }
+        })
+    }
+}
+
+/// What a list is filled up with.
+static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 
 impl Rewriter {
     /// For a list in this encoding of items of this kind, which may grow so.

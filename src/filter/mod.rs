@@ -21,6 +21,7 @@ pub mod service_topology;
 mod tests;
 
 pub use facts::Facts;
+use facts::Membership;
 pub use rules::{Rules, Set};
 
 use crate::object::edit::Node;
@@ -245,10 +246,43 @@ impl Judge {
         judge(self.set, &self.facts, self.kind, encoding, bare)
     }
 
+    /// Whether the other one says the same of every object.
+    pub fn says_the_same(&self, other: &Judge) -> bool {
+        let (a, b) = (&self.facts, &other.facts);
+        let same = |filter| match filter {
+            Filter::DiscardCloudService | Filter::InClusterConfig => true,
+            Filter::MasterService | Filter::ForwardKubeSvcTraffic | Filter::ServiceEnvUpdater => {
+                a.hub == b.hub
+            }
+            Filter::HubCa => a.hub_ca == b.hub_ca,
+            Filter::NodePortIsolation => a.pool == b.pool,
+            Filter::ServiceTopology => {
+                (&a.node, &a.zone, &a.pool, &a.pool_nodes, &a.topologies)
+                    == (&b.node, &b.zone, &b.pool, &b.pool_nodes, &b.topologies)
+            }
+            Filter::PodIpOverlay => a.pod_ips == b.pod_ips,
+        };
+        self.set == other.set && self.set.iter().all(same)
+    }
+
     /// How much longer a list may become.
     pub fn growth(&self) -> Growth {
         let grows = self.set.iter().map(Filter::growth);
         grows.max().unwrap_or(Growth::None)
+    }
+
+    /// Whether all is known that these filters go by. Without it they tell less than they could.
+    pub fn is_sure(&self) -> bool {
+        let facts = &self.facts;
+        let pool = match &facts.pool {
+            Membership::Unknown => false,
+            Membership::Alone => true,
+            Membership::In(_) => {
+                facts.pool_nodes.is_some() || !self.set.has(Filter::ServiceTopology)
+            }
+        };
+        let asks = [Filter::ServiceTopology, Filter::NodePortIsolation];
+        !self.is_blind() && (pool || !asks.iter().any(|filter| self.set.has(*filter)))
     }
 
     /// Whether nothing can be told yet: what these filters depend on has never been known.

@@ -1,6 +1,8 @@
 //! Which filters are for whom.
 
-use super::{Filter, Kind};
+use super::{Facts, Filter, Judge, Kind};
+use crate::request::{Asked, Verb};
+use std::rc::Rc;
 
 /// Some filters, always in their own order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -60,6 +62,11 @@ impl Rules {
         self.agents[filter as usize].retain(|known| agent.is_some_and(|agent| known != agent));
     }
 
+    /// Whether this filter is for any program at all.
+    pub fn is_for_somebody(&self, filter: Filter) -> bool {
+        !self.agents[filter as usize].is_empty()
+    }
+
     /// The filters for what this program is told of this kind. Its name and its first word both count.
     pub fn of(&self, agent: &str, kind: Kind) -> Set {
         let first = agent.split(' ').next().unwrap_or(agent);
@@ -69,6 +76,36 @@ impl Rules {
         };
         let filters = Filter::ALL.into_iter().filter(is_for);
         filters.fold(Set::default(), Set::with)
+    }
+}
+
+/// The filters in force, and what they go by.
+#[derive(Clone, Debug, Default)]
+pub struct InForce {
+    pub rules: Rc<Rules>,
+    pub facts: Rc<Facts>,
+    /// Not in force although somebody is told so.
+    pub off: Set,
+}
+
+impl InForce {
+    /// Whether what they go by has ever been known, as far as it can be.
+    pub fn is_known(&self) -> bool {
+        self.facts.topologies.is_some() || self.off.has(Filter::ServiceTopology)
+    }
+
+    /// Who judges what this request is answered with; `None`: no filter is about such objects. With an empty set for
+    /// whom none is meant.
+    pub fn judge(&self, asked: &Asked) -> Option<Judge> {
+        let kind = Kind::of(asked.resource()?)?;
+        // What a status was patched to comes back as the whole pod.
+        let tells = asked.verb.is_read() || (asked.verb == Verb::Patch && kind == Kind::Pod);
+        let set = self.rules.of(&asked.agent, kind);
+        tells.then(|| Judge {
+            set: self.off.iter().fold(set, Set::without),
+            kind,
+            facts: Rc::clone(&self.facts),
+        })
     }
 }
 

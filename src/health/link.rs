@@ -76,6 +76,11 @@ impl Link {
             .await;
     }
 
+    /// Returns once the link is not known to be down; at once if it is not.
+    pub async fn not_down(&self) {
+        self.wait(|state| !state.is_down()).await;
+    }
+
     /// Returns once the link is down; at once if it is.
     pub async fn became_down(&self) {
         self.wait(LinkState::is_down).await;

@@ -4,4 +4,4 @@ pub mod link;
 pub mod server;
 
 pub use link::{Link, LinkState};
-pub use server::{Input, Output, Reason, ServerState};
+pub use server::{Input, Output, Readiness, Reason, ServerState};

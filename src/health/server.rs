@@ -1,5 +1,6 @@
 //! What is known about one API server, as a state machine without clock or sockets.
 
+use crate::limits::NOT_READY_MAX;
 use std::fmt;
 use tokio::time::Instant;
 
@@ -22,6 +23,8 @@ pub enum Reason {
     Tls(String),
     /// What stands before it answered 502, 503 or 504 in its place.
     Gateway(u16),
+    /// It answers, but says that it is not ready: it is starting, or it is about to end.
+    NotReady(u16),
 }
 
 impl fmt::Display for Reason {
@@ -35,6 +38,7 @@ impl fmt::Display for Reason {
             Reason::Reset(text) => write!(f, "connection lost: {text}"),
             Reason::Tls(text) => write!(f, "TLS: {text}"),
             Reason::Gateway(status) => write!(f, "answered {status} by a load balancer"),
+            Reason::NotReady(status) => write!(f, "not ready, answered {status}"),
         }
     }
 }
@@ -99,10 +103,72 @@ impl ServerState {
     }
 }
 
+/// What a server's own word about its readiness is worth, over all times that it was asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// It has said before that it is ready, so it lets us ask.
+    told: bool,
+    /// Since when it says that it is not.
+    not_since: Option<Instant>,
+}
+
+impl Readiness {
+    /// The next answer to `/readyz`; false: the server is not to be used yet. A server that is starting refuses everybody
+    /// with 401 and 403 before it has read who may do what; who believed it would forget what is kept, and end watches. But
+    /// one that says so for ever is better than none.
+    pub fn answered(&mut self, status: u16, now: Instant) -> bool {
+        let says_no = match status {
+            200 => {
+                self.told = true;
+                false
+            }
+            401 | 403 => self.told,
+            status => status == 500,
+        };
+        if !says_no {
+            self.not_since = None;
+            return true;
+        }
+        let since = *self.not_since.get_or_insert(now);
+        now.saturating_duration_since(since) >= NOT_READY_MAX
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn readiness() {
+        let t0 = Instant::now();
+        let check = |answers: &[(u16, u64)], want: &[bool]| {
+            let mut readiness = Readiness::default();
+            let got: Vec<bool> = (answers.iter())
+                .map(|(status, secs)| readiness.answered(*status, t0 + Duration::from_secs(*secs)))
+                .collect();
+            assert_eq!(got, want, "{answers:?}");
+        };
+        check(
+            &[(200, 0), (500, 1), (500, 2), (200, 3)],
+            &[true, false, false, true],
+        );
+        // Who may not ask it is not told that it is not ready.
+        check(&[(403, 0), (403, 1), (401, 2), (404, 3)], &[true; 4]);
+        check(
+            &[(200, 0), (403, 1), (401, 2), (200, 3)],
+            &[true, false, false, true],
+        );
+        let max = NOT_READY_MAX.as_secs();
+        check(
+            &[(500, 0), (500, max - 1), (500, max), (500, max + 9)],
+            &[false, false, true, true],
+        );
+        check(
+            &[(500, 0), (200, 9), (500, max), (500, max + 1)],
+            &[false, true, false, false],
+        );
+    }
 
     #[test]
     fn steps() {

@@ -1,25 +1,41 @@
 //! Which filters are in force, and what they go by.
 
+use super::own::Seen;
 use crate::config::{Config, FilterRule};
-use crate::filter::facts::HubPlace;
-use crate::filter::{Facts, Filter, Judge, Kind, Rules};
-use crate::request::{Asked, Verb};
+use crate::filter::facts::{HubPlace, Membership};
+use crate::filter::rules::InForce;
+use crate::filter::{Facts, Filter, Judge, Rules, Set};
+use crate::limits;
+use crate::object::Encoding;
+use crate::request::Asked;
+use crate::watch::relay::Lens;
+use crate::watch::stage::Stage;
+use http::StatusCode;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 /// The filters in force.
 pub struct Filters {
-    rules: RefCell<Rules>,
-    facts: RefCell<Rc<Facts>>,
+    now: watch::Sender<InForce>,
+    /// When they changed last, if that is not long ago, and what was in force before they began to.
+    before: RefCell<Option<(Instant, InForce)>>,
+    /// What the API server refused to tell the hub, until it tells it.
+    refused: RefCell<BTreeMap<&'static str, StatusCode>>,
+    started: Instant,
 }
 
 impl Filters {
     /// As the configuration says; `hub_ca` is the hub's own CA.
     pub fn new(config: &Config, hub_ca: &str) -> Filters {
         let filters = Filters {
-            rules: RefCell::default(),
-            facts: RefCell::default(),
+            now: watch::Sender::default(),
+            before: RefCell::default(),
+            refused: RefCell::default(),
+            started: Instant::now(),
         };
         filters.reconfigure(config, hub_ca);
         filters
@@ -27,7 +43,14 @@ impl Filters {
 
     /// Takes over a changed configuration.
     pub fn reconfigure(&self, config: &Config, hub_ca: &str) {
-        *self.rules.borrow_mut() = rules(&config.filters);
+        let rules = rules(&config.filters);
+        self.replace(|now| {
+            let is_other = rules != *now.rules;
+            if is_other {
+                now.rules = Rc::new(rules);
+            }
+            is_other
+        });
         self.change(|facts| {
             facts.node.clone_from(&config.node_name);
             facts.hub = place(&config.listen, &config.own_addresses);
@@ -36,30 +59,135 @@ impl Filters {
         });
     }
 
-    /// What the filters go by now.
-    pub fn facts(&self) -> Rc<Facts> {
-        Rc::clone(&self.facts.borrow())
+    /// Whether the hub can ask the API server for what the filters go by. Without an identity nothing is ever known.
+    pub fn asks(&self, can: bool) {
+        let off = Set::default().with(Filter::PodIpOverlay);
+        let off = match can {
+            true => off,
+            false => off.with(Filter::ServiceTopology),
+        };
+        self.replace(|now| std::mem::replace(&mut now.off, off) != off);
     }
 
-    fn change(&self, change: impl FnOnce(&mut Facts)) {
-        change(Rc::make_mut(&mut self.facts.borrow_mut()));
+    /// Changes what the filters go by.
+    pub fn change(&self, change: impl FnOnce(&mut Facts)) {
+        self.replace(|now| {
+            let mut facts = Facts::clone(&now.facts);
+            change(&mut facts);
+            let is_other = facts != *now.facts;
+            if is_other {
+                now.facts = Rc::new(facts);
+            }
+            is_other
+        });
     }
 
-    /// Who judges what this request is answered with, if somebody does.
-    pub fn judge(&self, asked: &Asked) -> Option<Judge> {
-        let resource = asked.resource()?;
-        let kind = Kind::of(resource)?;
-        // What a status was patched to comes back as the whole pod.
-        let tells = asked.verb.is_read() || (asked.verb == Verb::Patch && kind == Kind::Pod);
-        let set = self.rules.borrow().of(&asked.agent, kind);
-        // What these go by is not gathered yet.
-        let set = (set.without(Filter::PodIpOverlay)).without(Filter::ServiceTopology);
-        let set = set.without(Filter::NodePortIsolation);
-        (tells && !set.is_empty()).then(|| Judge {
-            set,
-            kind,
-            facts: self.facts(),
-        })
+    fn replace(&self, change: impl FnOnce(&mut InForce) -> bool) {
+        let old = self.now.borrow().clone();
+        if !self.now.send_if_modified(change) {
+            return;
+        }
+        let mut before = self.before.borrow_mut();
+        // What was in force before anything was known has told nobody anything.
+        let counts = |at: &Instant, oldest: &InForce| {
+            at.elapsed() < limits::FILTERS_NEWS && oldest.is_known()
+        };
+        let oldest = before.take().filter(|(at, oldest)| counts(at, oldest));
+        *before = Some((Instant::now(), oldest.map_or(old, |(_, oldest)| oldest)));
+    }
+
+    /// Takes note of whether the API server tells the hub of these.
+    pub fn heard_of(&self, what: &'static str, seen: &Seen<'_>) {
+        let mut refused = self.refused.borrow_mut();
+        match seen {
+            Seen::Refused(status) if refused.insert(what, *status) != Some(*status) => {
+                log::info!("filters: the API server does not tell the hub of {what}: {status}");
+            }
+            Seen::All => drop(refused.remove(what)),
+            _ => {}
+        }
+    }
+
+    /// What somebody should do something about.
+    pub fn warnings(&self) -> Vec<String> {
+        let now = self.now.borrow();
+        if !now.rules.is_for_somebody(Filter::ServiceTopology) {
+            return Vec::new();
+        }
+        let facts = &now.facts;
+        let mut all = Vec::new();
+        let refused = self.refused.borrow();
+        let state = match &facts.topologies {
+            Some(_) => "what was known last stays in force",
+            None => "programs under this filter get no endpoints",
+        };
+        for what in ["services", "nodes"] {
+            if let Some(status) = refused.get(what) {
+                all.push(format!(
+                    "filters: servicetopology: the API server does not let the hub list {what} ({status}); {state}; \
+                     give its identity the right, or switch the filter off"
+                ));
+            }
+        }
+        if let (Membership::In(pool), None) = (&facts.pool, &facts.pool_nodes) {
+            all.push(format!(
+                "filters: servicetopology: which nodes are in the pool {pool} is not known; only this one is taken for a \
+                 member; let the hub's identity list nodes or nodepools"
+            ));
+        }
+        all
+    }
+
+    /// Who judges what this request is answered with, if somebody does. Right after the start it may take a moment until
+    /// all is known that they go by.
+    pub async fn judge(&self, asked: &Asked) -> Option<Judge> {
+        let mut judge = self.judge_now(asked)?;
+        let mut news = self.now.subscribe();
+        while !judge.is_sure() {
+            let more = timeout_at(self.started + limits::FACTS_WAIT, news.changed());
+            if !matches!(more.await, Ok(Ok(()))) {
+                break;
+            }
+            judge = self.judge_now(asked)?;
+        }
+        Some(judge)
+    }
+
+    /// The same, at once.
+    pub fn judge_now(&self, asked: &Asked) -> Option<Judge> {
+        let judge = self.now.borrow().judge(asked)?;
+        (!judge.set.is_empty()).then_some(judge)
+    }
+
+    /// The same, with an empty set where nothing is judged, for a request that some filter could be about.
+    pub fn whoever_judges(&self, asked: &Asked) -> Option<Judge> {
+        self.now.borrow().judge(asked)
+    }
+
+    /// What a watch is seen through; `None`: no filter can be about it. A client that goes on from a version was told
+    /// what is before that by filters that may have changed since: then there is news for it at once.
+    pub fn lens(&self, asked: &Asked, encoding: Encoding) -> Option<Box<Lens>> {
+        let mut judge = self.whoever_judges(asked)?;
+        let mut news = self.now.subscribe();
+        let goes_on = asked
+            .options
+            .resource_version
+            .as_deref()
+            .is_some_and(|v| v != "0");
+        if let (Some((at, before)), true) = (&*self.before.borrow(), goes_on)
+            && at.elapsed() < limits::FILTERS_NEWS
+            && let Some(old) = before.judge(asked)
+            && !old.is_blind()
+            && !asked.options.send_initial_events
+            && !old.says_the_same(&judge)
+        {
+            judge = old;
+            news.mark_changed();
+        }
+        Some(Box::new(Lens {
+            stage: Stage::new(encoding, judge),
+            news,
+        }))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::certs::issued::{Pending, Place};
 use crate::certs::load::Pair;
 use crate::certs::papers;
 use crate::certs::renewal::{Due, due, renew_at};
+use crate::certs::sans::Sans;
 use crate::config::{ClientFrom, Config, ServingFrom};
 use crate::limits::{
     CERT_RENEWAL_WARN_DAYS, CSR_EXCHANGE_MAX, CSR_LOOK_MAX, CSR_LOOK_MIN, CSR_REFUSED_WAIT,
@@ -14,6 +15,7 @@ use crate::limits::{
 };
 use crate::object::{Encoding, service};
 use crate::sys::clock::rfc3339;
+use crate::sys::file::FileError;
 use crate::upstream::{RequestBody, Way};
 use bytes::Bytes;
 use http::request::Parts;
@@ -140,11 +142,7 @@ fn look(shared: &Shared, signer: Signer) -> Look {
     }
 }
 
-fn wanted<'a>(
-    config: &'a Config,
-    signer: Signer,
-    sans: &'a crate::certs::sans::Sans,
-) -> Wanted<'a> {
+fn wanted<'a>(config: &'a Config, signer: Signer, sans: &'a Sans) -> Wanted<'a> {
     Wanted {
         signer,
         node_name: &config.node_name,
@@ -164,132 +162,158 @@ async fn attempt(
     shared: &Rc<Shared>,
     signer: Signer,
     why: Due,
-    begun_at: &mut Option<Begun>,
+    begun: &mut Option<Begun>,
 ) -> Standing {
     if signer == Signer::Serving && shared.cluster_ips.borrow().is_empty() {
         ask_cluster_ips(shared).await;
     }
     let config = shared.config.borrow().clone();
-    let place = Place::new(&config.state_dir, signer);
     let sans = papers::sans(&config, &shared.cluster_ips.borrow());
     let wanted = wanted(&config, signer, &sans);
-    let failing = |why: String| Standing::Failing { why };
-    if begun_at
-        .as_ref()
-        .is_some_and(|b| !b.pending.is_for(&wanted))
-    {
-        *begun_at = None;
-    }
-    let begun = match begun_at {
-        Some(begun) => begun,
-        None => match place.begin(&wanted, shared.papers.borrow().issued(signer)) {
-            Ok(pending) => {
-                // Without it a restart asks again, which is no harm but to who approves by hand.
-                if let Err(error) = place.keep_pending(&pending) {
-                    log::warn!("certificates: the key of a request is kept in memory: {error}");
-                }
-                log::info!(
-                    "certificates: {} is asked for as {} ({})",
-                    signer.word(),
-                    pending.name(),
-                    match why {
-                        Due::None => "there is none",
-                        Due::Age => "it is time",
-                        Due::Other => "names have changed",
-                    }
-                );
-                begun_at.insert(Begun {
-                    pending,
-                    made: false,
-                })
+    let place = Place::new(&config.state_dir, signer);
+    let at = match begun.take().filter(|begun| begun.pending.is_for(&wanted)) {
+        Some(begun) => Ok(begun),
+        None => begin(shared, &place, &wanted, why).await,
+    };
+    let mut at = match at {
+        Ok(at) => at,
+        Err(why) => return Standing::Failing { why },
+    };
+    match ask(shared, &mut at, &wanted).await {
+        // Both are the end of this request: the next certificate is asked for by another one.
+        Ok(Answer::Issued(chain)) => take(shared, &place, at.pending, &wanted, &chain).await,
+        Ok(Answer::Refused(why)) => {
+            place.forget_pending();
+            let why = format!("{} was refused: {why}", at.pending.name());
+            Standing::Refused { why }
+        }
+        Ok(answer) => {
+            let name = at.pending.name().to_owned();
+            *begun = Some(at);
+            Standing::Waiting {
+                name,
+                approved: answer == Answer::Approved,
+                since: Instant::now(),
             }
-            Err(error) => return failing(format!("no request can be made: {error}")),
-        },
-    };
-    let waiting = |begun: &Begun, approved| Standing::Waiting {
-        name: begun.pending.name().to_owned(),
-        approved,
-        since: Instant::now(),
-    };
+        }
+        Err(why) => {
+            *begun = Some(at);
+            Standing::Failing { why }
+        }
+    }
+}
+
+/// The request that an earlier hub has begun, or a new one.
+async fn begin(
+    shared: &Shared,
+    place: &Place,
+    wanted: &Wanted<'_>,
+    why: Due,
+) -> Result<Begun, String> {
+    let in_use = shared.papers.borrow().issued(wanted.signer).cloned();
+    let pending = place
+        .begin(wanted, in_use.as_ref())
+        .map_err(|error| format!("no request can be made: {error}"))?;
+    log::info!(
+        "certificates: {} is asked for as {} ({})",
+        wanted.signer.word(),
+        pending.name(),
+        match why {
+            Due::None => "there is none",
+            Due::Age => "it is time",
+            Due::Other => "names have changed",
+        }
+    );
+    let (at, text) = (place.clone(), pending.text());
+    if let Err(error) = on_flash(move || at.keep_pending(&text)).await {
+        // After a restart it is another request, which is no harm but to who approves by hand.
+        log::warn!("certificates: the key of a request is kept in memory: {error}");
+    }
+    Ok(Begun {
+        pending,
+        made: false,
+    })
+}
+
+/// Tells the server of the request, or asks it how it stands.
+async fn ask(
+    shared: &Rc<Shared>,
+    begun: &mut Begun,
+    wanted: &Wanted<'_>,
+) -> Result<Answer, String> {
     // Where the request is there already, it is looked at at once.
     for _ in 0..2 {
         let ask = if begun.made { Ask::Look } else { Ask::Make };
         let (path, body) = match ask {
             Ask::Look => (begun.pending.path(), None),
-            Ask::Make => match begun.pending.request(&wanted) {
-                Ok(body) => (PATH.to_owned(), Some(body)),
-                Err(error) => return failing(format!("no request can be made: {error}")),
-            },
+            Ask::Make => {
+                let body = begun.pending.request(wanted);
+                let body = body.map_err(|error| format!("no request can be made: {error}"))?;
+                (PATH.to_owned(), Some(body))
+            }
         };
-        let (status, answer) = match exchange(shared, &path, body).await {
-            Ok(answer) => answer,
-            Err(error) => return failing(error),
-        };
+        let (status, answer) = exchange(shared, &path, body).await?;
         match judge(ask, status, &answer) {
             Verdict::Exists => begun.made = true,
             Verdict::Gone => begun.made = false,
-            Verdict::Failed(_, why) => return failing(why),
+            Verdict::Failed(_, why) => return Err(why),
             Verdict::Answer(answer) => {
                 begun.made = true;
-                return match answer {
-                    Answer::Waiting => waiting(begun, false),
-                    Answer::Approved => waiting(begun, true),
-                    Answer::Issued(chain) => {
-                        let standing = take(shared, &place, &begun.pending, &wanted, &chain);
-                        *begun_at = None;
-                        standing
-                    }
-                    Answer::Refused(why) => {
-                        // The next one is another request: this one is refused for good.
-                        place.forget_pending();
-                        let why = format!("{} was refused: {why}", begun.pending.name());
-                        *begun_at = None;
-                        Standing::Refused { why }
-                    }
-                };
+                return Ok(answer);
             }
         }
     }
-    failing("the request comes and goes at the server".to_owned())
+    Err("the request comes and goes at the server".to_owned())
 }
 
 /// Takes what was issued into use.
-fn take(
+async fn take(
     shared: &Rc<Shared>,
     place: &Place,
-    pending: &Pending,
+    pending: Pending,
     wanted: &Wanted<'_>,
     chain: &[u8],
 ) -> Standing {
-    let pair = match place.accept(chain, pending, wanted) {
+    let signer = wanted.signer;
+    let pair = match place.accept(chain, &pending, wanted) {
         Ok(pair) => pair,
         Err(error) => {
             place.forget_pending();
-            return Standing::Failing {
-                why: format!("{}: {error}", pending.name()),
-            };
+            let why = format!("{}: {error}", pending.name());
+            return Standing::Failing { why };
         }
     };
     log::info!(
         "certificates: {} was issued, valid until {}",
-        wanted.signer.word(),
+        signer.word(),
         rfc3339(pair.not_after_unix_secs())
     );
+    let (at, text) = (place.clone(), pending.text_of_pair(&pair));
+    let kept = on_flash(move || at.keep(&text)).await;
     let mut unkept = shared.renewal.unkept.borrow_mut();
-    unkept.retain(|(signer, _)| *signer != wanted.signer);
-    match place.keep(&pair, pending) {
+    unkept.retain(|(of, _)| *of != signer);
+    match kept {
         Ok(()) => place.forget_pending(),
         Err(error) => {
             log::warn!(
                 "certificates: {} is in use, and not kept: {error}; the next start has the one before",
-                wanted.signer.word()
+                signer.word()
             );
-            unkept.push((wanted.signer, pair));
+            unkept.push((signer, pair));
         }
     }
     drop(unkept);
     shared.look_at_papers();
     Standing::Content
+}
+
+/// Writes on another thread: a card that pauses for seconds would hold up everybody else.
+async fn on_flash(
+    write: impl FnOnce() -> Result<(), FileError> + Send + 'static,
+) -> Result<(), String> {
+    let written = tokio::task::spawn_blocking(write).await;
+    let written = written.map_err(|error| error.to_string())?;
+    written.map_err(|error| error.to_string())
 }
 
 /// The hub's names have the cluster IP of `default/kubernetes` among them. Asked before a certificate is, so that whoever
@@ -386,10 +410,17 @@ impl Renewal {
     /// Takes over how one stands; what is new is logged, once.
     fn stands(&self, signer: Signer, mut new: Standing) {
         let mut now = self.of(signer).standing.borrow_mut();
-        if let (Standing::Waiting { since, .. }, Standing::Waiting { since: new, .. }) =
-            (&*now, &mut new)
+        if let (
+            Standing::Waiting { name, since, .. },
+            Standing::Waiting {
+                name: new_name,
+                since: new_since,
+                ..
+            },
+        ) = (&*now, &mut new)
+            && name == new_name
         {
-            *new = *since;
+            *new_since = *since;
         }
         if *now == new {
             return;

@@ -14,6 +14,7 @@ pub(crate) mod proto;
 mod read;
 pub mod service;
 pub mod status;
+mod version;
 mod write;
 pub mod yaml;
 
@@ -24,6 +25,7 @@ use crate::limits::TYPE_NAME_BYTES_MAX;
 
 pub(crate) use read::{Facts, INITIAL_EVENTS_END, json_object, proto_object};
 pub use read::{canonical, open_single, read_meta, read_single};
+pub use version::put_with_version;
 pub(crate) use write::{envelope_len, put_envelope, put_json_object};
 pub use write::{
     list_item_framed_len, write_list_head, write_list_item, write_list_tail, write_single,

@@ -117,8 +117,8 @@ pub async fn list(incoming: Unfiltered, keeper: Option<Keeper>) -> Result<Body, 
     }
     // The whole of it is here, so its faults can still be told.
     let (_, tail) = list.rewriter.finish()?;
-    first.resize(first.len() + tail.zeros as usize, 0);
-    first.extend_from_slice(&tail.bytes);
+    tail.pieces()
+        .for_each(|piece| first.extend_from_slice(&piece));
     if let Some(mut keeper) = keeper {
         keeper.feed(&first);
         keeper.finish();
@@ -190,26 +190,14 @@ async fn write(
         .rewriter
         .finish()
         .map_err(|fault| broken_off(&fault.into()))?;
-    let mut zeros = tail.zeros;
-    while zeros > 0 {
-        let some = zeros.min(ZEROS.len() as u64);
-        told(
-            &pen,
-            &mut keeper,
-            Bytes::from_static(&ZEROS[..some as usize]),
-        )
-        .await;
-        zeros -= some;
+    for piece in tail.pieces() {
+        told(&pen, &mut keeper, piece).await;
     }
-    told(&pen, &mut keeper, tail.bytes.into()).await;
     if let Some(keeper) = keeper {
         keeper.finish();
     }
     Ok(())
 }
-
-/// What a list is filled up with.
-static ZEROS: [u8; limits::PIECE_BYTES] = [0; limits::PIECE_BYTES];
 
 async fn told(pen: &Pen, keeper: &mut Option<Keeper>, bytes: Bytes) {
     if let Some(keeper) = keeper {

@@ -16,6 +16,12 @@ pub enum Refusal {
     HeadTimeout,
     /// A client certificate that no entry of `identities` lists.
     NotListed,
+    /// At `local_listen`, somebody who is not among `local_uids`, or not on this node.
+    NotLocal,
+    /// At `local_listen`, without a token, and there is no `client_cert`.
+    NoNodePair,
+    /// Too many requests of callers whom the API server does not know come from the same place.
+    TooManyStrangers,
     /// The link is down and nothing (or nothing for this caller) is kept.
     Offline,
     /// The link is down: nothing can be changed.
@@ -45,10 +51,11 @@ impl Refusal {
             | Refusal::TwoAuthorizations
             | Refusal::NotAPath
             | Refusal::BodyBroken => 400,
-            Refusal::NotListed => 403,
+            Refusal::NotListed | Refusal::NotLocal | Refusal::NoNodePair => 403,
             Refusal::Method => 405,
             Refusal::HeadTimeout => 408,
             Refusal::TargetTooLong => 414,
+            Refusal::TooManyStrangers => 429,
             Refusal::HeadTooLarge => 431,
             Refusal::Offline
             | Refusal::OfflineWrite
@@ -66,6 +73,7 @@ impl Refusal {
             403 => "Forbidden",
             405 => "MethodNotAllowed",
             408 | 504 => "Timeout",
+            429 => "TooManyRequests",
             414 | 431 => "RequestEntityTooLarge",
             502 => "InternalError",
             503 => "ServiceUnavailable",
@@ -110,6 +118,18 @@ impl fmt::Display for Message {
                 "edge-hub: the subject of this client certificate is not listed under `identities` in the hub's \
                  configuration",
             ),
+            Refusal::NotLocal => f.write_str(
+                "edge-hub: here only programs of this node are served whose user is listed under `local_uids` in the \
+                 hub's configuration; others use its TLS port",
+            ),
+            Refusal::NoNodePair => f.write_str(
+                "edge-hub: a request without a token goes up as the node, and the hub has no pair of the node: neither by \
+                 `client_cert` in its configuration, nor by `edge-hub join`",
+            ),
+            Refusal::TooManyStrangers => f.write_str(
+                "edge-hub: too many requests without a token, or with one that the API server has not accepted, come from \
+                 this program; see to its token",
+            ),
             Refusal::Offline => f.write_str(
                 "edge-hub: the API server cannot be reached, and no answer to this request is kept for this caller",
             ),
@@ -131,7 +151,8 @@ impl fmt::Display for Message {
                 "edge-hub: the API server's answer cannot be read by the filters that answers to this program must pass",
             ),
             Refusal::NotDecided => f.write_str(
-                "edge-hub: what Services ask of their topology is not known yet, so endpoints cannot be chosen",
+                "edge-hub: what Services ask of their topology is not known, so endpoints cannot be chosen; `edge-hub \
+                 status` says why",
             ),
             Refusal::BodyBroken => f.write_str("edge-hub: bad request: the body broke off before its end"),
         }

@@ -1,7 +1,7 @@
 //! The `Accept` header: which encodings and forms a client takes, best first (kubernetes-api.md 1.1, 1.2).
 
 use crate::limits;
-use crate::object::Encoding;
+use crate::object::{Encoding, TypeMeta};
 
 /// How the objects are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,6 +115,30 @@ pub fn encoding_of(content_type: &str) -> Option<Encoding> {
         "application/json" => Some(Encoding::Json),
         PROTOBUF => Some(Encoding::Protobuf),
         _ => None,
+    }
+}
+
+/// The `Accept` that asks for objects of this type alone, in this encoding.
+pub fn only(encoding: Encoding, type_meta: &TypeMeta) -> &'static str {
+    match (encoding, type_meta.kind == "PartialObjectMetadata") {
+        (_, false) => content_type(encoding),
+        (Encoding::Json, true) => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+        (Encoding::Protobuf, true) => {
+            "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+        }
+    }
+}
+
+/// The `Accept` that asks for a list of objects of this type alone, in this encoding.
+pub fn only_list(encoding: Encoding, item: &TypeMeta) -> &'static str {
+    match (encoding, item.kind == "PartialObjectMetadata") {
+        (_, false) => content_type(encoding),
+        (Encoding::Json, true) => {
+            "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        }
+        (Encoding::Protobuf, true) => {
+            "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        }
     }
 }
 

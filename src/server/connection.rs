@@ -1,28 +1,40 @@
-//! One connection: TLS, then HTTP/1.1 or HTTP/2 by what was agreed, until either side has had enough.
+//! One connection: TLS or what the kernel knows of the peer, then HTTP/1.1 or HTTP/2, until either side has had enough.
 
 use super::guarded::{Guarded, RefusalCell};
 use super::handle::{Peer, handle};
 use super::runtime::{Executor, Timer};
-use crate::access::Subject;
+use super::strangers::Origin;
+use crate::access::Proof;
+use crate::admin::metrics;
 use crate::certs::certificate::CertificateFields;
+use crate::config::Neighbours;
 use crate::hub::Shared;
 use crate::limits;
 use crate::reply::backlog::Backlog;
 use crate::sys::hyper_io::HyperIo;
+use crate::sys::owner::owner;
+use crate::sys::wire::Wire;
 use hyper::service::service_fn;
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 /// Serves one TLS connection to its end.
 pub async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr) {
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
+    if is_turned_away(&shared, from, local) {
+        metrics::turned_away();
+        return log::debug!("client={from} listen={local} turned away: it is not on this machine");
+    }
+    let origin = Origin::new(from, local);
     let acceptor = TlsAcceptor::from(shared.server_config());
     let handshake = acceptor.accept_with(stream, |session| {
         session.set_buffer_limit(Some(limits::TLS_BUFFER_BYTES))
@@ -33,21 +45,93 @@ pub async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr) {
         Err(_) => return log::debug!("client={from} TLS did not complete in time"),
     };
     let session = stream.get_ref().1;
-    let subject = match session.peer_certificates().and_then(|chain| chain.first()) {
-        None => None,
+    let proof = match session.peer_certificates().and_then(|chain| chain.first()) {
+        None => Proof::Nothing,
         Some(certificate) => match CertificateFields::read(certificate).and_then(|c| c.subject()) {
-            Ok(subject) => Some(subject),
+            Ok(subject) => Proof::Certificate(subject),
             // Verified, and yet unreadable: nobody, not even an anonymous caller.
             Err(error) => return log::warn!("client={from} subject of its certificate: {error}"),
         },
     };
-    match session.alpn_protocol() == Some(b"h2") {
-        true => Box::pin(serve_h2(shared, stream, subject)).await,
-        false => Box::pin(serve_h1(shared, stream, subject)).await,
+    let h2 = session.alpn_protocol() == Some(b"h2");
+    serve_http(shared, Wire::Tls(Box::new(stream)), h2, proof, origin).await;
+}
+
+/// Whether somebody comes to an address that only this machine and its containers should reach, and is on another.
+fn is_turned_away(shared: &Shared, from: SocketAddr, local: SocketAddr) -> bool {
+    let for_this_machine = match local.ip().to_canonical() {
+        IpAddr::V4(addr) => addr.is_link_local() || addr.is_loopback(),
+        IpAddr::V6(addr) => addr.is_unicast_link_local() || addr.is_loopback(),
+    };
+    if !for_this_machine || shared.config.borrow().neighbours == Neighbours::Serve {
+        return false;
+    }
+    // They have nothing but an open door by this, and without a word from the kernel no container would get in.
+    shared.near.is_beyond(from).unwrap_or_else(|error| {
+        log::debug!("client={from} where it is, the kernel does not say: {error}");
+        false
+    })
+}
+
+/// Serves one plain connection of a program on this machine to its end.
+pub async fn serve_local(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr) {
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
+    let proof = match owner(from, local) {
+        Ok(Some(uid)) if shared.config.borrow().local_uids.contains(&uid) => Proof::Local,
+        Ok(owner) => {
+            // The socket of another network namespace is not found, nor one that is closed already.
+            let uid = owner.map_or("none".to_owned(), |uid| uid.to_string());
+            log::debug!("client={from} uid={uid} is not among local_uids");
+            Proof::Stranger
+        }
+        Err(error) => {
+            log::warn!("client={from} the kernel does not say whose it is: {error}");
+            Proof::Stranger
+        }
+    };
+    match timeout(shared.head_timeout(), begins_h2(&stream)).await {
+        Ok(Some(h2)) => {
+            serve_http(
+                shared,
+                Wire::Tcp(stream),
+                h2,
+                proof,
+                Origin::new(from, local),
+            )
+            .await
+        }
+        _ => log::debug!("client={from} said nothing"),
     }
 }
 
-async fn serve_h1(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Option<Subject>) {
+/// Whether the client's first bytes are those of HTTP/2 with prior knowledge (RFC 9113 section 3.3), which no method of
+/// HTTP/1.1 begins with. They stay unread. `None`: it ends before it says enough.
+async fn begins_h2(stream: &TcpStream) -> Option<bool> {
+    const PREFACE: &[u8] = b"PRI ";
+    loop {
+        let mut first = [0; PREFACE.len()];
+        let n = stream.peek(&mut first).await.ok()?;
+        if n == 0 {
+            return None;
+        }
+        if first[..n] != PREFACE[..n] || n == PREFACE.len() {
+            return Some(n == PREFACE.len() && first == PREFACE);
+        }
+        // What was peeked at is there at once the next time. Nobody sends these four apart but by accident.
+        tokio::time::sleep(limits::PREFACE_LOOK_EVERY).await;
+    }
+}
+
+async fn serve_http(shared: Rc<Shared>, stream: Wire, h2: bool, proof: Proof, origin: Origin) {
+    match h2 {
+        true => Box::pin(serve_h2(shared, stream, proof, origin)).await,
+        false => Box::pin(serve_h1(shared, stream, proof, origin)).await,
+    }
+}
+
+async fn serve_h1(shared: Rc<Shared>, stream: Wire, proof: Proof, origin: Origin) {
     let refusal = RefusalCell::default();
     let backlog = Backlog::default();
     let guarded = Guarded::new(
@@ -56,7 +140,7 @@ async fn serve_h1(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Opt
         refusal.clone(),
         backlog.clone(),
     );
-    let peer = Peer::new(subject, refusal, Some(backlog));
+    let peer = Peer::new(proof, origin, refusal, Some(backlog));
     let busy = Rc::clone(&peer.busy);
     let service = service(&shared, peer);
     let connection = hyper::server::conn::http1::Builder::new()
@@ -76,8 +160,8 @@ async fn serve_h1(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Opt
     .await;
 }
 
-async fn serve_h2(shared: Rc<Shared>, stream: TlsStream<TcpStream>, subject: Option<Subject>) {
-    let peer = Peer::new(subject, RefusalCell::default(), None);
+async fn serve_h2(shared: Rc<Shared>, stream: Wire, proof: Proof, origin: Origin) {
+    let peer = Peer::new(proof, origin, RefusalCell::default(), None);
     let busy = Rc::clone(&peer.busy);
     let service = service(&shared, peer);
     let connection = hyper::server::conn::http2::Builder::new(Executor)

@@ -5,6 +5,7 @@ use super::guard::Guard;
 use crate::limits;
 use crate::reply::backlog::Backlog;
 use crate::reply::refusal::Refusal;
+use crate::sys::wire::Wire;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -30,8 +31,8 @@ impl RefusalCell {
 }
 
 /// A guarded stream.
-pub struct Guarded<T> {
-    io: T,
+pub struct Guarded {
+    io: Wire,
     guard: Guard,
     refusal: RefusalCell,
     backlog: Backlog,
@@ -46,8 +47,8 @@ pub struct Guarded<T> {
     discarded: usize,
 }
 
-impl<T> Guarded<T> {
-    pub fn new(io: T, head_timeout: Duration, refusal: RefusalCell, backlog: Backlog) -> Self {
+impl Guarded {
+    pub fn new(io: Wire, head_timeout: Duration, refusal: RefusalCell, backlog: Backlog) -> Self {
         Guarded {
             io,
             guard: Guard::default(),
@@ -79,7 +80,7 @@ impl<T> Guarded<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
+impl AsyncRead for Guarded {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -142,7 +143,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
+impl AsyncWrite for Guarded {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

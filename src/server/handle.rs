@@ -3,11 +3,13 @@
 use super::connection::{Busy, Underway};
 use super::guard::REFUSED_PATH;
 use super::guarded::RefusalCell;
+use super::splice::{Begin, Watch};
+use super::strangers::{Origin, TooMany};
 use super::tunnel;
-use crate::access::{self, Caller, Subject, Way};
+use crate::access::{self, Caller, Proof, Way};
 use crate::admin::metrics::From;
 use crate::cache::Begun;
-use crate::cache::answer::{self, What};
+use crate::cache::answer::{self, List, What};
 use crate::cache::keep::{Head, Keeper};
 use crate::cache::key;
 use crate::cache::watched::Follower;
@@ -24,22 +26,26 @@ use crate::reply::filtered::{self, NotTold, Unfiltered};
 use crate::reply::refusal::Refusal;
 use crate::reply::script::Script;
 use crate::reply::{self, Body};
-use crate::request::{Asked, Resource, Verb, accept, classify};
+use crate::request::{Asked, Form, Resource, Verb, accept, classify};
 use crate::route::{self, Opening, Plan};
+use crate::sys::clock;
 use crate::upstream::{self, RequestBody, ResponseBody, SendError, headers};
-use crate::watch::held::{self, Begin};
-use crate::watch::relay::{self, Relay};
+use crate::watch::ask::Ask;
+use crate::watch::relay;
+use crate::watch::told::Told;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 /// The client's side of a connection, as the door saw it.
 pub struct Peer {
-    subject: Option<Subject>,
+    proof: Proof,
+    origin: Origin,
     refusal: RefusalCell,
     /// Of an HTTP/1.1 connection.
     backlog: Option<Backlog>,
@@ -47,9 +53,20 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(subject: Option<Subject>, refusal: RefusalCell, backlog: Option<Backlog>) -> Self {
+    /// What the connection itself proves of who the client is.
+    pub fn proof(&self) -> &Proof {
+        &self.proof
+    }
+
+    pub fn new(
+        proof: Proof,
+        origin: Origin,
+        refusal: RefusalCell,
+        backlog: Option<Backlog>,
+    ) -> Self {
         Peer {
-            subject,
+            proof,
+            origin,
             refusal,
             backlog,
             busy: Rc::default(),
@@ -57,7 +74,7 @@ impl Peer {
     }
 }
 
-/// Answers one request. Every answer of the TLS listeners comes from here.
+/// Answers one request. Every answer of all listeners but the admin's comes from here.
 pub async fn handle(
     shared: Rc<Shared>,
     peer: Rc<Peer>,
@@ -65,7 +82,7 @@ pub async fn handle(
 ) -> Response<Body> {
     let started = Instant::now();
     let underway = Underway::begin(&peer.busy);
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     if head.uri.path() == REFUSED_PATH {
         let why = peer.refusal.get().unwrap_or(Refusal::NotAPath);
         let answer = (From::Hub, reply::refuse(why, ""));
@@ -79,21 +96,23 @@ pub async fn handle(
         }
     };
     let line = AccessLine::new(&asked, started);
-    let exchange = Exchange {
-        shared: &shared,
-        asked: &asked,
-    };
-    let answer = match access::authenticate(peer.subject.as_ref(), &head.headers, &shared.rules()) {
-        Ok(caller) => exchange.answer(caller, head, body).await,
-        Err(access::Refused::NotListed { common_name }) => {
-            log::warn!(
-                "client certificate refused: CN={} is not listed under `identities`",
-                common_name.unwrap_or_default().escape_debug()
-            );
-            (From::Hub, reply::refuse(Refusal::NotListed, ""))
-        }
-    };
-    finish(&peer, line, underway, answer)
+    let exchange = Exchange::new(&shared, &peer, &asked);
+    let (from, mut response) =
+        match access::authenticate(&peer.proof, &head.headers, &shared.rules()) {
+            Ok(caller) => {
+                if peer.proof == Proof::Local && matches!(caller.way, Way::Pair(_)) {
+                    headers::strip_impersonation(&mut head.headers);
+                }
+                exchange.answer(caller, head, body).await
+            }
+            Err(why) => (From::Hub, reply::refuse(not_let_in(why), "")),
+        };
+    // What follows on such a connection was not looked at by the guard, which must take it for another protocol.
+    if asked.upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    finish(&peer, line, underway, (from, response))
 }
 
 fn finish(
@@ -107,6 +126,20 @@ fn finish(
     response.map(|body| body.with(line, Box::new(underway), backlog))
 }
 
+fn not_let_in(why: access::Refused) -> Refusal {
+    match why {
+        access::Refused::NotListed { subject } => {
+            log::warn!(
+                "client certificate refused: {} is not listed under `identities`",
+                subject.escape_debug()
+            );
+            Refusal::NotListed
+        }
+        access::Refused::NotLocal => Refusal::NotLocal,
+        access::Refused::NoNodePair => Refusal::NoNodePair,
+    }
+}
+
 fn refusal_of(why: crate::request::Refused) -> Refusal {
     use crate::request::Refused;
     match why {
@@ -118,26 +151,50 @@ fn refusal_of(why: crate::request::Refused) -> Refusal {
 }
 
 /// A classified request under way.
-struct Exchange<'a> {
-    shared: &'a Rc<Shared>,
-    asked: &'a Asked,
+pub(super) struct Exchange<'a> {
+    pub(super) shared: &'a Rc<Shared>,
+    pub(super) peer: &'a Rc<Peer>,
+    pub(super) asked: &'a Asked,
+    /// It was let up as a stranger's, and is still taken for one.
+    is_stranger: Cell<bool>,
 }
 
 type Answer = (From, Response<Body>);
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
+    pub(super) fn new(shared: &'a Rc<Shared>, peer: &'a Rc<Peer>, asked: &'a Asked) -> Self {
+        Exchange {
+            shared,
+            peer,
+            asked,
+            is_stranger: Cell::new(false),
+        }
+    }
+
     async fn answer(&self, caller: Caller, head: Parts, body: Incoming) -> Answer {
         match route::plan(self.asked, self.shared.upstream.link().is_down()) {
             Plan::Up => self.up(caller, head, body).await,
             // Rare, and bigger than all the others.
             Plan::UpAsUpgrade => Box::pin(self.up_as_upgrade(caller, head, body)).await,
-            plan => Box::pin(self.without_link(plan, caller)).await,
+            plan => {
+                let ask = self.ask(head);
+                Box::pin(self.without_link(plan, caller, ask)).await
+            }
         }
+    }
+
+    /// A watch as it can be asked for again.
+    fn ask(&self, mut head: Parts) -> Option<Ask> {
+        if self.asked.verb != Verb::Watch {
+            return None;
+        }
+        head.headers = headers::request_headers(head.headers);
+        Some(Ask::new(&head))
     }
 
     /// The connections that the request goes up on. A token that was never accepted goes with the anonymous ones: the
     /// API server ends the whole connection of one that it does not know (kubernetes-api.md 6).
-    fn way(&self, caller: Caller) -> upstream::Way {
+    pub(super) fn way(&self, caller: Caller) -> upstream::Way {
         match caller.way {
             Way::Pair(at) => upstream::Way::Pair(at),
             Way::Bearer if self.shared.known.borrow().contains(&caller.who) => {
@@ -147,10 +204,26 @@ impl Exchange<'_> {
         }
     }
 
+    /// Waits until a request may go up of which it is not known that the API server knows its caller.
+    async fn enter(&self, caller: Caller) -> Option<Answer> {
+        let is_known = || self.way(caller) != upstream::Way::Anonymous;
+        if is_known() {
+            return None;
+        }
+        let strangers = &self.shared.strangers;
+        match strangers.enter(self.peer.origin.source(), is_known).await {
+            Ok(()) => {
+                self.is_stranger.set(!is_known());
+                None
+            }
+            Err(TooMany) => Some((From::Hub, reply::refuse(Refusal::TooManyStrangers, ""))),
+        }
+    }
+
     /// A watch or a stream of a token that was never accepted would hold one of the few connections that
     /// [`Exchange::way`] has for strangers, for an hour; so the API server is asked about the token first. Its refusal
     /// is the answer.
-    async fn introduce(&self, caller: Caller, head: &Parts) -> Option<Answer> {
+    pub(super) async fn introduce(&self, caller: Caller, head: &Parts) -> Option<Answer> {
         let may_last = self.asked.verb == Verb::Watch
             || (self.asked.verb.is_read()
                 && (self.asked.resource()).is_some_and(|r| r.subresource.is_some()));
@@ -165,7 +238,7 @@ impl Exchange<'_> {
         // What fails here fails again with the request itself, which knows what to make of it.
         let response = send.await.ok()?;
         if response.status() == StatusCode::UNAUTHORIZED {
-            return Some((From::Cloud, self.pass(caller, None, response)));
+            return Some((From::Cloud, self.pass(caller, None, None, response)));
         }
         if !response.status().is_server_error() {
             self.shared.known.borrow_mut().accept(caller.who);
@@ -192,12 +265,33 @@ impl Exchange<'_> {
     /// To the API server; a read that finds no way there is answered from what is kept.
     async fn up(&self, caller: Caller, mut head: Parts, body: Incoming) -> Answer {
         head.headers = headers::request_headers(std::mem::take(&mut head.headers));
+        let mut ask = None;
         if self.asked.verb == Verb::Watch {
             // A watch must be read as it comes; the API server compresses some from 1.37 on.
             head.headers.remove(header::ACCEPT_ENCODING);
+            let watch = Ask::new(&head);
+            // Who wants initial events gets a mark with them that who takes no bookmarks may not expect.
+            let options = &self.asked.options;
+            if !options.allow_bookmarks && !options.send_initial_events {
+                head.uri = watch.with_bookmarks().map_or(head.uri, Uri::from);
+            }
+            ask = Some(watch);
+        }
+        if let Some(refused) = self.enter(caller).await {
+            return refused;
         }
         if let Some(refused) = self.introduce(caller, &head).await {
             return refused;
+        }
+        let judge = self.shared.filters.judge(self.asked).await;
+        if judge.as_ref().is_some_and(Judge::is_blind) {
+            filtered::note(&Fault::Cannot(Cannot::Decide));
+            return (From::Hub, reply::refuse(Refusal::NotDecided, ""));
+        }
+        let odd = |ask: &Ask| ask.takes_tables() || self.asked.best().form != Form::Object;
+        if judge.is_some() && ask.as_ref().is_some_and(odd) {
+            // Of a list the answer itself shows what it is; of a watch that may never come.
+            return self.not_told(caller, NotTold::from(Malformed::Shape)).await;
         }
         let body = RequestBody::incoming(body);
         let begun = self.shared.cache.borrow().begun();
@@ -209,17 +303,21 @@ impl Exchange<'_> {
         match sent {
             Ok(Ok(response)) => {
                 let begun = Some(begun).filter(|_| head.method == Method::GET);
-                match self.shared.filters.judge(self.asked) {
-                    Some(judge) if response.status() == StatusCode::OK => {
+                match judge {
+                    Some(judge) if response.status() == StatusCode::OK && ask.is_none() => {
                         Box::pin(self.pass_filtered(caller, begun, response, judge)).await
                     }
-                    _ => (From::Cloud, self.pass(caller, begun, response)),
+                    Some(_) if response.status() == StatusCode::OK && !is_plain(&response) => {
+                        let why = NotTold::from(Malformed::Syntax);
+                        Box::pin(self.not_told(caller, why)).await
+                    }
+                    _ => (From::Cloud, self.pass(caller, begun, ask, response)),
                 }
             }
             // Boxed, or what waits for an answer would carry what comes without one.
-            Ok(Err(error)) => Box::pin(self.not_answered(caller, error)).await,
+            Ok(Err(error)) => Box::pin(self.not_answered(caller, error, ask)).await,
             Err(_) => {
-                let kept = Box::pin(self.kept_instead(caller)).await;
+                let kept = Box::pin(self.kept_instead(caller, ask)).await;
                 kept.unwrap_or_else(|| (From::Hub, reply::refuse(Refusal::UpstreamSilent, "")))
             }
         }
@@ -240,16 +338,18 @@ impl Exchange<'_> {
     }
 
     /// The API server's answer, on its way to the client and, where worth keeping, to the cache; `begun` is when it was
-    /// asked for, if it may be kept.
+    /// asked for, if it may be kept; `ask` is how a watch is asked for again.
     fn pass(
         &self,
         caller: Caller,
         begun: Option<Begun>,
+        ask: Option<Ask>,
         response: Response<ResponseBody>,
     ) -> Response<Body> {
         let (mut head, body) = response.into_parts();
         head.headers = headers::response_headers(head.headers);
         self.learn(caller, head.status);
+        self.learn_time(&head.headers);
         let content_type = text(&head.headers, header::CONTENT_TYPE).to_owned();
         let gzip = match text(&head.headers, header::CONTENT_ENCODING) {
             "" | "identity" => Some(false),
@@ -257,11 +357,13 @@ impl Exchange<'_> {
             // Nobody here could read it.
             _ => None,
         };
-        let body = match (self.asked.verb, gzip, begun) {
-            (Verb::Watch, Some(false), _) if head.status == StatusCode::OK => {
-                self.watched(caller, body, &content_type)
-            }
-            (_, Some(gzip), Some(begun)) => {
+        let encoding = accept::encoding_of(&content_type);
+        let body = match (ask, gzip, begun) {
+            (Some(ask), Some(false), _) if head.status == StatusCode::OK => match encoding {
+                Some(encoding) => self.watched(caller, ask, encoding, body),
+                None => Body::passed(body, None),
+            },
+            (None, Some(gzip), Some(begun)) => {
                 let seen = Head {
                     status: head.status.as_u16(),
                     content_type: &content_type,
@@ -284,9 +386,6 @@ impl Exchange<'_> {
         response: Response<ResponseBody>,
         judge: Judge,
     ) -> Answer {
-        if self.asked.verb == Verb::Watch {
-            return (From::Cloud, self.pass(caller, begun, response));
-        }
         let (mut head, body) = response.into_parts();
         head.headers = headers::response_headers(head.headers);
         self.learn(caller, head.status);
@@ -345,7 +444,7 @@ impl Exchange<'_> {
         let refusal = match why {
             NotTold::Upstream(error) => {
                 log::debug!("no answer: {error}");
-                let kept = self.kept_instead(caller).await;
+                let kept = self.kept_instead(caller, None).await;
                 return kept.unwrap_or_else(|| (From::Hub, reply::refuse(Refusal::Offline, "")));
             }
             NotTold::Fault(fault) => {
@@ -360,7 +459,7 @@ impl Exchange<'_> {
     }
 
     /// What the status says about the caller.
-    fn learn(&self, caller: Caller, status: StatusCode) {
+    pub(super) fn learn(&self, caller: Caller, status: StatusCode) {
         match status {
             StatusCode::UNAUTHORIZED => {
                 self.shared.known.borrow_mut().refuse(&caller.who);
@@ -375,6 +474,10 @@ impl Exchange<'_> {
             _ if status.is_server_error() => {}
             _ => self.shared.known.borrow_mut().accept(caller.who),
         }
+        if self.is_stranger.get() && self.way(caller) != upstream::Way::Anonymous {
+            self.is_stranger.set(false);
+            self.shared.strangers.known(self.peer.origin.source());
+        }
         if let Some(resource) = self.asked.resource()
             && !self.asked.verb.is_read()
             && status.is_success()
@@ -383,28 +486,51 @@ impl Exchange<'_> {
         }
     }
 
-    fn watched(&self, caller: Caller, body: ResponseBody, content_type: &str) -> Body {
-        let Some(encoding) = accept::encoding_of(content_type) else {
-            return Body::passed(body, None);
-        };
+    /// What time the API server has, from answers that are its own: those of other groups may be another server's, and those
+    /// of subresources a pod's.
+    fn learn_time(&self, headers: &http::HeaderMap) {
+        let is_its_own = |r: &Resource| r.group.is_empty() && r.subresource.is_none();
+        if self.asked.resource().is_some_and(is_its_own)
+            && let Some(unix_secs) = clock::parse_imf_fixdate(text(headers, header::DATE))
+        {
+            self.shared.clock().told(unix_secs);
+        }
+    }
+
+    fn watched(&self, caller: Caller, ask: Ask, encoding: Encoding, body: ResponseBody) -> Body {
         let follower = Follower::new(&self.shared.cache, self.asked, caller.who, encoding);
-        let watch_list = self.asked.options.send_initial_events;
-        let stop = self.shared.draining();
+        let watch = self.watch(caller, ask, encoding);
         Body::script(Script::new(|pen| {
-            Relay::new(pen, encoding, follower, watch_list).run(body, stop)
+            watch.run(pen, Begin::Up(Box::new((body, follower))))
         }))
     }
 
+    fn watch(&self, caller: Caller, ask: Ask, encoding: Encoding) -> Watch {
+        let options = &self.asked.options;
+        Watch {
+            shared: Rc::clone(self.shared),
+            peer: Rc::clone(self.peer),
+            who: caller.who,
+            ask,
+            encoding,
+            told: Told::new(options),
+            class: self.shared.cache.borrow().class(&self.asked.agent),
+            lifetime: relay::lifetime(options.timeout_secs, self.shared.random()),
+            lens: self.shared.filters.lens(self.asked, encoding),
+        }
+    }
+
     /// No answer came.
-    async fn not_answered(&self, caller: Caller, error: SendError) -> Answer {
+    async fn not_answered(&self, caller: Caller, error: SendError, ask: Option<Ask>) -> Answer {
         let refusal = match error {
             SendError::Gateway(response) => {
-                let kept = self.kept_instead(caller).await;
-                return kept.unwrap_or_else(|| (From::Cloud, self.pass(caller, None, *response)));
+                let kept = self.kept_instead(caller, ask).await;
+                let passed = || self.pass(caller, None, None, *response);
+                return kept.unwrap_or_else(|| (From::Cloud, passed()));
             }
             SendError::Down(_) => {
                 let plan = route::without_link(self.asked.verb);
-                return self.without_link(plan, caller).await;
+                return self.without_link(plan, caller, ask).await;
             }
             SendError::NotSent(_) => Refusal::NotSent,
             SendError::Lost(_) if self.asked.verb.is_read() => Refusal::Offline,
@@ -413,29 +539,23 @@ impl Exchange<'_> {
             SendError::Client(_) => Refusal::BodyBroken,
         };
         log::debug!("no answer: {error}");
-        let kept = self.kept_instead(caller).await;
+        let kept = self.kept_instead(caller, ask).await;
         kept.unwrap_or_else(|| (From::Hub, reply::refuse(refusal, "")))
     }
 
     /// From what is kept, if the request is a read and its answer is kept.
-    async fn kept_instead(&self, caller: Caller) -> Option<Answer> {
+    async fn kept_instead(&self, caller: Caller, ask: Option<Ask>) -> Option<Answer> {
         match route::without_link(self.asked.verb) {
             Plan::FromCache => self.kept(caller).await,
-            // Held only when the link is known to be down; a client that asks again gets its watch.
-            Plan::Hold if self.shared.upstream.link().is_down() => Some(self.hold(caller).await),
+            Plan::Hold => self.hold(caller, ask?).await,
             _ => None,
         }
     }
 
-    async fn without_link(&self, plan: Plan, caller: Caller) -> Answer {
-        match plan {
-            Plan::FromCache => {
-                let kept = self.kept(caller).await;
-                kept.unwrap_or_else(|| self.offline(false))
-            }
-            Plan::Hold => self.hold(caller).await,
-            _ => self.offline(true),
-        }
+    async fn without_link(&self, plan: Plan, caller: Caller, ask: Option<Ask>) -> Answer {
+        let write = !matches!(plan, Plan::FromCache | Plan::Hold);
+        let kept = self.kept_instead(caller, ask).await;
+        kept.unwrap_or_else(|| self.offline(write))
     }
 
     async fn kept(&self, caller: Caller) -> Option<Answer> {
@@ -470,41 +590,46 @@ impl Exchange<'_> {
         Some((From::Cache, aged(response, found.age)))
     }
 
-    async fn hold(&self, caller: Caller) -> Answer {
+    /// A watch that begins without the API server. `None`: nothing is known that it could begin with.
+    async fn hold(&self, caller: Caller, mut ask: Ask) -> Option<Answer> {
         let cache = &self.shared.cache;
         let found = answer::find_list(cache, self.asked, caller.who, Instant::now()).await;
         let known = self.shared.known.borrow().contains(&caller.who);
-        let encoding = found
-            .as_ref()
-            .map_or(self.asked.best().encoding, |(list, _)| list.encoding);
         let kept = found.as_ref().map(|(list, _)| &*list.view.version);
         let opening = route::opening(self.asked, kept, known);
-        let begin = match (opening, &found) {
-            (Opening::Replay { end_bookmark }, Some((list, _))) => Begin::Replay {
-                list: list.clone(),
-                end_bookmark,
-            },
-            (Opening::Expired, _) => Begin::Expired(encoding),
-            (Opening::Silent, _) => Begin::Nothing,
-            _ => return self.offline(false),
-        };
-        let lifetime = relay::lifetime(self.asked.options.timeout_secs, self.shared.random());
-        let most = limits::HELD_SPREAD.as_millis() as u64;
-        let spread = Duration::from_millis(self.shared.random() % most);
-        let upstream = Rc::clone(&self.shared.upstream);
-        let link_up = async move { upstream.link().became_up().await };
-        let stop = self.shared.draining();
-        let body = Body::script(Script::new(|pen| {
-            held::hold(pen, begin, lifetime, spread, link_up, stop)
-        }));
-        let response = with_content_type(Response::new(body), accept::watch_content_type(encoding));
-        match found {
-            Some((_, age)) => (From::Cache, aged(response, age)),
-            None => (From::Hub, response),
+        let age = found.as_ref().map(|(_, age)| *age);
+        let list = found.map(|(list, _)| list);
+        let mut encoding = self.asked.best().encoding;
+        if let Some(list) = &list {
+            encoding = list.encoding;
+            ask.takes_only(accept::only(encoding, &list.type_meta));
         }
+        let watch = self.watch(caller, ask, encoding);
+        let begin = match (opening, list) {
+            (Opening::Replay, Some(list)) => Begin::Replay(list),
+            (Opening::Silent, list) => {
+                let holds = |list: &List| watch.told.version() == Some(&*list.view.version);
+                Begin::Silent(list.filter(holds))
+            }
+            // The API server may still know what the client knows.
+            (Opening::Expired, _) if known && !self.shared.upstream.link().is_down() => {
+                Begin::Silent(None)
+            }
+            (Opening::Expired, _) => Begin::Expired,
+            _ => return None,
+        };
+        let body = Body::script(Script::new(|pen| watch.run(pen, begin)));
+        let response = with_content_type(Response::new(body), accept::watch_content_type(encoding));
+        Some(match age {
+            Some(age) => (From::Cache, aged(response, age)),
+            None => (From::Hub, response),
+        })
     }
 
     async fn up_as_upgrade(&self, caller: Caller, mut head: Parts, body: Incoming) -> Answer {
+        if let Some(refused) = self.enter(caller).await {
+            return refused;
+        }
         let client = head.extensions.remove::<OnUpgrade>();
         head.headers = headers::upgrade_headers(std::mem::take(&mut head.headers));
         let body = RequestBody::incoming(body);
@@ -515,7 +640,7 @@ impl Exchange<'_> {
             .await;
         let mut response = match sent {
             Ok(response) => response,
-            Err(error) => return self.not_answered(caller, error).await,
+            Err(error) => return self.not_answered(caller, error, None).await,
         };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let (mut head, body) = response.into_parts();
@@ -564,6 +689,15 @@ fn not_found(encoding: Encoding, resource: Option<&Resource>) -> Response<Body> 
     reply::whole(404, accept::content_type(encoding), out)
 }
 
+/// Whether the events of a watch can be read as they come.
+fn is_plain(response: &Response<ResponseBody>) -> bool {
+    accept::encoding_of(text(response.headers(), header::CONTENT_TYPE)).is_some()
+        && matches!(
+            text(response.headers(), header::CONTENT_ENCODING),
+            "" | "identity"
+        )
+}
+
 fn with_content_type(mut response: Response<Body>, content_type: &'static str) -> Response<Body> {
     let value = HeaderValue::from_static(content_type);
     response.headers_mut().insert(header::CONTENT_TYPE, value);
@@ -582,7 +716,7 @@ fn aged(mut response: Response<Body>, age: Duration) -> Response<Body> {
     response
 }
 
-fn text(headers: &http::HeaderMap, name: header::HeaderName) -> &str {
+pub(super) fn text(headers: &http::HeaderMap, name: header::HeaderName) -> &str {
     headers
         .get(name)
         .and_then(|v| v.to_str().ok())

@@ -10,11 +10,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The wall clock with a floor: it is never earlier than what is known to be past.
 ///
 /// A box without a battery-backed clock boots in 1970, and every certificate would be "not yet valid" until NTP
-/// answers, which may need the cloud. A certificate that is in use proves that its notBefore has passed.
+/// answers, which may need the cloud; and one whose clock somebody sets back would take tokens that have ended. A
+/// certificate that is in use proves that its notBefore has passed, and an API server says what time it is; from there
+/// on the floor rises with the time that passes.
 #[derive(Debug)]
 pub struct Clock {
-    /// Seconds since 1970, UTC. Invariant: at most `CLOCK_FLOOR_UNIX_SECS_MAX`.
-    floor_unix_secs: AtomicU64,
+    /// The floor as it was when the clock was made, in seconds since 1970, UTC.
+    floor_at_start: AtomicU64,
     started: Instant,
 }
 
@@ -22,7 +24,7 @@ impl Clock {
     /// A clock without a floor.
     pub fn new() -> Arc<Clock> {
         Arc::new(Clock {
-            floor_unix_secs: AtomicU64::new(0),
+            floor_at_start: AtomicU64::new(0),
             started: Instant::now(),
         })
     }
@@ -34,15 +36,24 @@ impl Clock {
 
     /// Seconds since 1970, UTC, before which it cannot be. 0 if nothing is known.
     pub fn floor(&self) -> u64 {
-        self.floor_unix_secs.load(Ordering::Relaxed)
+        match self.floor_at_start.load(Ordering::Relaxed) {
+            0 => 0,
+            at_start => at_start + self.started.elapsed().as_secs(),
+        }
     }
 
-    /// Makes the clock no earlier than `unix_secs`: the notBefore of a certificate that is in use. It never lowers the
-    /// floor. Times beyond `CLOCK_FLOOR_UNIX_SECS_MAX` are not believed, and change nothing.
+    /// Makes the clock no earlier than `unix_secs`: the notBefore of a certificate that is in use, what an earlier hub
+    /// knew. It never lowers the floor. Times beyond `CLOCK_FLOOR_UNIX_SECS_MAX` are not believed, and change nothing.
     pub fn raise_floor(&self, unix_secs: u64) {
         if unix_secs <= CLOCK_FLOOR_UNIX_SECS_MAX {
-            self.floor_unix_secs.fetch_max(unix_secs, Ordering::Relaxed);
+            let at_start = unix_secs.saturating_sub(self.started.elapsed().as_secs());
+            self.floor_at_start.fetch_max(at_start, Ordering::Relaxed);
         }
+    }
+
+    /// An API server has said that it is `unix_secs`.
+    pub fn told(&self, unix_secs: u64) {
+        self.raise_floor(believable(unix_secs, system_unix_secs(), self.floor()));
     }
 
     /// Time since the clock was made, at start; unmoved by changes of the wall clock.
@@ -53,6 +64,16 @@ impl Clock {
     /// Whether the system's clock can be right.
     pub fn sanity(&self) -> Sanity {
         sane(system_unix_secs(), self.floor())
+    }
+}
+
+/// What is past for certain when a server says `told`. Where our own clock can be right, both must agree that it is so late:
+/// the floor is kept, and one that a wrong clock had once raised would make every certificate look expired for ever. Where
+/// it cannot, as on a box that has none, the server's word is the best there is.
+fn believable(told: u64, system: u64, floor: u64) -> u64 {
+    match sane(system, floor) {
+        Sanity::Plausible => told.min(system),
+        Sanity::Unset | Sanity::Behind { .. } => told,
     }
 }
 
@@ -69,7 +90,7 @@ pub enum Sanity {
     Plausible,
     /// It was never set: it is earlier than the first release of the hub.
     Unset,
-    /// It is earlier than the beginning of a certificate that is in use.
+    /// It is earlier than what is known to be past.
     Behind {
         /// By how many seconds at least.
         secs: u64,
@@ -353,6 +374,29 @@ mod tests {
         assert!(matches!(clock.sanity(), Sanity::Behind { secs } if secs > 999_000));
         clock.raise_floor(CLOCK_FLOOR_UNIX_SECS_MAX);
         assert_eq!(clock.floor(), CLOCK_FLOOR_UNIX_SECS_MAX);
+    }
+
+    #[test]
+    fn a_servers_time_is_believed_as_far_as_it_must_be() {
+        const NOW: u64 = 1_772_366_400;
+        const TEN_YEARS: u64 = 10 * 365 * 86_400;
+        for (told, system, floor, believed) in [
+            // Both right, and a little apart.
+            (NOW, NOW + 3, 0, NOW),
+            (NOW + 3, NOW, 0, NOW),
+            // One of the two is far ahead: it convinces nobody.
+            (NOW + TEN_YEARS, NOW, 0, NOW),
+            (NOW, NOW + TEN_YEARS, 0, NOW),
+            // Ours was never set, or is set back behind what we knew.
+            (NOW, 3, 0, NOW),
+            (NOW, NOW - TEN_YEARS, NOW - 100, NOW),
+        ] {
+            assert_eq!(believable(told, system, floor), believed, "{told} {system}");
+        }
+        // Without a clock of our own a server that is ahead is believed, within bounds.
+        let clock = Clock::new();
+        clock.told(CLOCK_FLOOR_UNIX_SECS_MAX + 1);
+        assert!(clock.floor() <= system_unix_secs());
     }
 
     #[test]

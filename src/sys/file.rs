@@ -141,6 +141,25 @@ pub fn read_bounded(path: &Path, max_bytes: usize) -> Result<Vec<u8>, FileError>
     }
 }
 
+/// What differs when a file is another, or was written to, at a glance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp([i64; 7]);
+
+/// The file that the path leads to now, through symbolic links. `None`: there is none that can be seen.
+pub fn stamp(path: &Path) -> Option<Stamp> {
+    let m = fs::metadata(path).ok()?;
+    Some(Stamp([
+        m.dev() as i64,
+        m.ino() as i64,
+        m.size() as i64,
+        m.mtime(),
+        m.mtime_nsec(),
+        // Of its owner and mode too, by which it may have become readable.
+        m.ctime(),
+        m.ctime_nsec(),
+    ]))
+}
+
 /// Writes `bytes` to `path` so that after a power cut there is either what was before or all of it. `mode` are the
 /// permission bits of the new file, less the umask. A symbolic link is replaced, not followed.
 pub fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
@@ -349,6 +368,28 @@ mod tests {
         write_whole(&link, b"new", 0o600).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"kept");
         assert!(!fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_stamp_is_of_what_a_link_leads_to() {
+        let directory = TestDirectory::new();
+        let at = |name: &str| directory.path().join(name);
+        let link = at("current");
+        assert_eq!(stamp(&link), None);
+        for name in ["one", "two"] {
+            fs::write(at(name), "same").unwrap();
+        }
+        symlink("one", &link).unwrap();
+        let first = stamp(&link);
+        assert_eq!(first, stamp(&at("one")));
+        // As the kubelet does.
+        symlink("two", at("next")).unwrap();
+        fs::rename(at("next"), &link).unwrap();
+        assert_ne!(first, stamp(&link));
+        let second = stamp(&link);
+        fs::set_permissions(at("two"), fs::Permissions::from_mode(0o400)).unwrap();
+        fs::write(at("two"), "longer").unwrap();
+        assert_ne!(second, stamp(&link));
     }
 
     #[test]

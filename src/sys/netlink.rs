@@ -1,4 +1,5 @@
-//! rtnetlink as bytes: requests put together, replies taken apart, and one socket that asks and waits.
+//! Netlink as bytes: requests put together, replies taken apart, and one socket that asks and waits. Here are those of
+//! rtnetlink about devices and addresses; [`super::owner`] and [`super::route`] have their own.
 //!
 //! Everything but [`Socket`] is pure. Layouts are those of `linux/netlink.h`, `rtnetlink.h`, `if_link.h` and
 //! `if_addr.h`; integers are in the machine's own order, as the kernel has them. What comes in is not trusted: a short
@@ -62,6 +63,12 @@ pub struct Link {
     pub alias: Option<String>,
     /// Whether it is switched on (not whether it has a carrier).
     pub state: LinkState,
+    /// What made it, such as `bridge` or `veth`; `None`: it is hardware, or the loopback device.
+    pub kind: Option<String>,
+    /// The number of the device that it is a port of.
+    pub master: Option<u32>,
+    /// Whether it is the loopback device.
+    pub is_loopback: bool,
 }
 
 /// Whether a device is switched on.
@@ -102,6 +109,8 @@ pub enum Which<'a> {
 pub struct Request {
     kind: u16,
     flags: u16,
+    /// What kind of message brings an entry of the answer. 0: none does.
+    entry_kind: u16,
     body: Vec<u8>,
 }
 
@@ -143,11 +152,7 @@ pub fn ask_link(which: Which<'_>) -> Request {
     if let Which::Name(name) = which {
         push_text(&mut body, libc::IFLA_IFNAME, name);
     }
-    Request {
-        kind: libc::RTM_GETLINK,
-        flags: libc::NLM_F_REQUEST as u16,
-        body,
-    }
+    Request::question(libc::RTM_GETLINK, libc::RTM_NEWLINK, body)
 }
 
 /// `addr`, as a single address, is to be put on the device, marked with `label` (IPv4) and `origin`.
@@ -186,17 +191,35 @@ pub fn drop_address(addr: IpAddr, index: u32) -> Request {
 
 /// All addresses of the network namespace.
 pub fn ask_addresses() -> Request {
-    Request {
-        kind: libc::RTM_GETADDR,
-        flags: (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16,
-        body: vec![0; ADDRESS_HEADER_BYTES],
-    }
+    let body = vec![0; ADDRESS_HEADER_BYTES];
+    Request::question(libc::RTM_GETADDR, libc::RTM_NEWADDR, body).for_all()
 }
 
 impl Request {
     fn change(kind: u16, flags: i32, body: Vec<u8>) -> Request {
         let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | flags) as u16;
-        Request { kind, flags, body }
+        Request {
+            kind,
+            flags,
+            entry_kind: 0,
+            body,
+        }
+    }
+
+    /// Asks for one entry.
+    pub(super) fn question(kind: u16, entry_kind: u16, body: Vec<u8>) -> Request {
+        Request {
+            kind,
+            flags: libc::NLM_F_REQUEST as u16,
+            entry_kind,
+            body,
+        }
+    }
+
+    /// Asks for all entries.
+    pub(super) fn for_all(mut self) -> Request {
+        self.flags |= libc::NLM_F_DUMP as u16;
+        self
     }
 
     fn encode(&self, sequence: u32) -> Vec<u8> {
@@ -212,7 +235,7 @@ impl Request {
     }
 }
 
-/// A socket to the kernel's routing tables. Asks one question at a time and waits for its answer.
+/// A socket to one part of the kernel. Asks one question at a time and waits for its answer.
 #[derive(Debug)]
 pub struct Socket {
     fd: OwnedFd,
@@ -221,13 +244,18 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Opens one in the network namespace of the calling thread.
+    /// Opens one to the routing tables, in the network namespace of the calling thread.
     pub fn open() -> Result<Socket, NetlinkError> {
+        Socket::open_to(SockProtocol::NetlinkRoute)
+    }
+
+    /// Opens one to any part.
+    pub(super) fn open_to(part: SockProtocol) -> Result<Socket, NetlinkError> {
         let fd = socket(
             AddressFamily::Netlink,
             SockType::Raw,
             SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkRoute,
+            part,
         )
         .map_err(NetlinkError::Socket)?;
         setsockopt(
@@ -262,6 +290,13 @@ impl Socket {
         }
     }
 
+    /// All devices of the network namespace.
+    pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
+        let ask = Request::question(libc::RTM_GETLINK, libc::RTM_NEWLINK, link_header(0, 0, 0));
+        let bodies = self.ask(&ask.for_all())?;
+        bodies.iter().map(|body| parse_link(body)).collect()
+    }
+
     /// All addresses of the network namespace.
     pub fn addresses(&mut self) -> Result<Vec<Address>, NetlinkError> {
         let bodies = self.ask(&ask_addresses())?;
@@ -272,7 +307,8 @@ impl Socket {
         Ok(found)
     }
 
-    fn ask(&mut self, request: &Request) -> Result<Vec<Vec<u8>>, NetlinkError> {
+    /// The entries of the answer to `request`.
+    pub(super) fn ask(&mut self, request: &Request) -> Result<Vec<Vec<u8>>, NetlinkError> {
         self.sequence = self.sequence.wrapping_add(1);
         let bytes = request.encode(self.sequence);
         let kernel = NetlinkAddr::new(0, 0);
@@ -315,7 +351,6 @@ enum Progress {
 struct Answer {
     sequence: u32,
     port: u32,
-    /// What kind of message brings an entry: a question's kind, less two (`RTM_GET*` to `RTM_NEW*`). 0: none does.
     entry_kind: u16,
     is_dump: bool,
     bodies: Vec<Vec<u8>>,
@@ -323,11 +358,11 @@ struct Answer {
 
 impl Answer {
     fn to(request: &Request, sequence: u32, port: u32) -> Answer {
-        let asks = request.flags & libc::NLM_F_ACK as u16 == 0;
+        let asks = request.entry_kind != 0;
         Answer {
             sequence,
             port,
-            entry_kind: if asks { request.kind - 2 } else { 0 },
+            entry_kind: request.entry_kind,
             is_dump: asks && request.flags & libc::NLM_F_DUMP as u16 != 0,
             bodies: Vec::new(),
         }
@@ -352,7 +387,7 @@ impl Answer {
                         ))),
                     };
                 }
-                _ if message.kind == self.entry_kind => {
+                _ if message.kind == self.entry_kind && self.entry_kind != 0 => {
                     if self.bodies.len() == NETLINK_ENTRIES_MAX {
                         return Err(NetlinkError::TooMany);
                     }
@@ -399,7 +434,7 @@ fn address_header(addr: IpAddr, index: u32, flags: u8) -> Vec<u8> {
     body
 }
 
-fn push_ip(out: &mut Vec<u8>, kind: u16, addr: IpAddr) {
+pub(super) fn push_ip(out: &mut Vec<u8>, kind: u16, addr: IpAddr) {
     match addr {
         IpAddr::V4(addr) => push_attribute(out, kind, &addr.octets()),
         IpAddr::V6(addr) => push_attribute(out, kind, &addr.octets()),
@@ -412,7 +447,7 @@ fn push_text(out: &mut Vec<u8>, kind: u16, text: &str) {
     push_attribute(out, kind, &value);
 }
 
-fn push_attribute(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(super) fn push_attribute(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
     out.extend_from_slice(&((ATTRIBUTE_HEADER_BYTES + value.len()) as u16).to_ne_bytes());
     out.extend_from_slice(&kind.to_ne_bytes());
     out.extend_from_slice(value);
@@ -456,11 +491,22 @@ fn parse_link(body: &[u8]) -> Result<Link, NetlinkError> {
             0 => LinkState::Down,
             _ => LinkState::Up,
         },
+        kind: None,
+        master: None,
+        is_loopback: flags & libc::IFF_LOOPBACK as u32 != 0,
     };
+    let mut info = &[][..];
     for_attributes(body, LINK_HEADER_BYTES, |kind, value| match kind {
         libc::IFLA_IFNAME => link.name = text(value),
         libc::IFLA_IFALIAS => link.alias = Some(text(value)),
+        libc::IFLA_MASTER => link.master = read_u32(value, 0).ok(),
+        libc::IFLA_LINKINFO => info = value,
         _ => {}
+    })?;
+    for_attributes(info, 0, |kind, value| {
+        if kind == IFLA_INFO_KIND {
+            link.kind = Some(text(value));
+        }
     })?;
     Ok(link)
 }
@@ -490,10 +536,10 @@ fn parse_address(body: &[u8]) -> Result<Option<Address>, NetlinkError> {
     }))
 }
 
-fn for_attributes(
-    body: &[u8],
+pub(super) fn for_attributes<'a>(
+    body: &'a [u8],
     header_bytes: usize,
-    mut each: impl FnMut(u16, &[u8]),
+    mut each: impl FnMut(u16, &'a [u8]),
 ) -> Result<(), NetlinkError> {
     let mut rest = body.get(header_bytes..).ok_or(NetlinkError::Malformed)?;
     while !rest.is_empty() {
@@ -509,7 +555,7 @@ fn for_attributes(
     Ok(())
 }
 
-fn ip(family: i32, value: &[u8]) -> Option<IpAddr> {
+pub(super) fn ip(family: i32, value: &[u8]) -> Option<IpAddr> {
     match family {
         libc::AF_INET => Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?).into()),
         libc::AF_INET6 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(value).ok()?).into()),
@@ -529,7 +575,7 @@ fn read_u16(bytes: &[u8], at: usize) -> Result<u16, NetlinkError> {
     read(bytes, at).map(u16::from_ne_bytes)
 }
 
-fn read_u32(bytes: &[u8], at: usize) -> Result<u32, NetlinkError> {
+pub(super) fn read_u32(bytes: &[u8], at: usize) -> Result<u32, NetlinkError> {
     read(bytes, at).map(u32::from_ne_bytes)
 }
 
@@ -537,7 +583,7 @@ fn read_i32(bytes: &[u8], at: usize) -> Result<i32, NetlinkError> {
     read(bytes, at).map(i32::from_ne_bytes)
 }
 
-fn read<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], NetlinkError> {
+pub(super) fn read<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], NetlinkError> {
     bytes
         .get(at..at.saturating_add(N))
         .and_then(|part| part.try_into().ok())
@@ -549,12 +595,7 @@ mod tests {
     use super::*;
 
     fn message(kind: i32, sequence: u32, port: u32, body: &[u8]) -> Vec<u8> {
-        let mut out = Request {
-            kind: kind as u16,
-            flags: 0,
-            body: body.to_vec(),
-        }
-        .encode(sequence);
+        let mut out = Request::question(kind as u16, 0, body.to_vec()).encode(sequence);
         out[12..16].copy_from_slice(&port.to_ne_bytes());
         out.resize(aligned(out.len()), 0);
         out
@@ -584,8 +625,8 @@ mod tests {
         }
         let link = parse_link(&make_link("hub-dummy0", "dummy").body).unwrap();
         assert_eq!(
-            (link.name.as_str(), link.state),
-            ("hub-dummy0", LinkState::Down)
+            (link.name.as_str(), link.state, link.kind.as_deref()),
+            ("hub-dummy0", LinkState::Down, Some("dummy"))
         );
         let link = parse_link(&switch_on(9, Some("edge-hub")).body).unwrap();
         assert_eq!((link.index, link.state), (9, LinkState::Up));
@@ -720,6 +761,8 @@ mod tests {
             socket.link(Which::Index(link.index)).unwrap().unwrap().name,
             "lo"
         );
+        assert!(link.is_loopback && link.kind.is_none());
+        assert!(socket.links().unwrap().contains(&link));
         assert_eq!(socket.link(Which::Name("no-such-dev")).unwrap(), None);
         assert!(
             socket

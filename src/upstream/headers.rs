@@ -24,9 +24,16 @@ pub fn request_headers(headers: HeaderMap) -> HeaderMap {
         let text = name.as_str();
         keeps(text, &named)
             && !text.starts_with("proxy-")
-            && !text.starts_with("x-remote-")
+            && !begins(text, "x-remote-")
             && !matches!(text, "host" | "expect")
     })
+}
+
+/// Drops what would make somebody else of who asks: where a request goes up as the node, which may be more than its
+/// caller.
+pub fn strip_impersonation(headers: &mut HeaderMap) {
+    let taken = std::mem::take(headers);
+    *headers = filtered(taken, |name| !begins(name.as_str(), "impersonate-"));
 }
 
 /// The same for a request to upgrade: `Connection: Upgrade` and the `Upgrade` lines stay, all else as above.
@@ -53,6 +60,12 @@ pub fn is_upgrade(headers: &HeaderMap) -> bool {
         && named_by_connection(headers)
             .iter()
             .any(|name| name == "upgrade")
+}
+
+/// Whether a name begins so, in any spelling: what stands between the hub and the API server may take `_` for `-`.
+fn begins(name: &str, prefix: &str) -> bool {
+    let mut letters = name.bytes().map(|b| if b == b'_' { b'-' } else { b });
+    prefix.bytes().all(|b| letters.next() == Some(b))
 }
 
 fn keeps(name: &str, named: &[String]) -> bool {
@@ -169,7 +182,10 @@ mod tests {
                 ("host", "evil"),
                 ("expect", "100-continue"),
                 ("x-remote-user", "admin"),
+                ("X-Remote-Group", "system:masters"),
                 ("x-remote-extra-scopes", "x"),
+                ("x_remote_user", "admin"),
+                ("X_Remote-Uid", "1"),
                 ("accept", "a"),
                 ("accept", "b"),
             ],
@@ -193,6 +209,26 @@ mod tests {
                 ("content-length", "3"),
                 ("impersonate-user", "nobody"),
             ],
+        );
+    }
+
+    #[test]
+    fn impersonation_is_stripped_in_any_spelling() {
+        let strip = |mut headers| {
+            strip_impersonation(&mut headers);
+            headers
+        };
+        check(
+            strip,
+            &[
+                ("impersonate-user", "u"),
+                ("Impersonate-Group", "g"),
+                ("impersonate_uid", "1"),
+                ("impersonate-extra-scopes", "x"),
+                ("impersonates", "stays"),
+                ("accept", "a"),
+            ],
+            &[("impersonates", "stays"), ("accept", "a")],
         );
     }
 

@@ -39,8 +39,8 @@ pub enum Way {
     /// No client certificate, and no token that an API server is known to accept. Over HTTP/1.1, because an API server
     /// ends an HTTP/2 connection after each request that it does not recognise, and with it all others on it.
     Anonymous,
-    /// The key pair of the identity with this index.
-    Pair(u16),
+    /// The key pair for the subject with this fingerprint.
+    Pair([u8; 32]),
     /// The hub's own key pair.
     Node,
 }
@@ -171,10 +171,11 @@ impl Upstream {
         self.link.prod();
     }
 
-    /// Certificates or the CA have changed: what is under way goes on to its end, everything else uses the new ones.
-    pub fn reload(&self, tls: TlsFor) {
+    /// Certificates or the CA have changed, and with them these ways: what is under way goes on to its end, everything
+    /// else uses the new ones. Other ways keep their connections.
+    pub fn reload(&self, tls: TlsFor, changed: &dyn Fn(Way) -> bool) {
         *self.means.tls.0.borrow_mut() = tls;
-        self.servers.iter().for_each(|server| server.renew());
+        self.servers.iter().for_each(|server| server.renew(changed));
         self.link.prod();
     }
 

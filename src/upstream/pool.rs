@@ -7,7 +7,7 @@ use super::http1::{self, H1Conn, Idle};
 use super::http2::{self, Ended, H2Conn, Pulse, Ticket, Vitals};
 use super::{Tls, Way};
 use crate::config::ServerUrl;
-use crate::health::{Input, Link, Reason};
+use crate::health::{Input, Link, Readiness, Reason};
 use crate::limits::{H1_CONNECTIONS_PER_POOL_MAX, H2_CONNECTIONS_PER_POOL_MAX};
 use rustls::ClientConfig;
 use std::cell::{Cell, RefCell};
@@ -52,6 +52,7 @@ pub(crate) struct Server {
     pub(crate) link: Rc<Link>,
     pub(crate) last_error: RefCell<Option<String>>,
     known: Known,
+    pub(crate) readiness: Cell<Readiness>,
     pools: RefCell<HashMap<(Way, Offer), Rc<Pool>>>,
     /// Every HTTP/2 connection that is not at its end, oldest first.
     live: RefCell<Vec<Rc<Vitals>>>,
@@ -89,6 +90,7 @@ impl Server {
             link,
             last_error: RefCell::new(None),
             known: Known::default(),
+            readiness: Cell::default(),
             pools: RefCell::default(),
             live: RefCell::default(),
             cut: Rc::default(),
@@ -349,13 +351,17 @@ impl Server {
         self.sweep();
     }
 
-    /// New requests get new connections; streams that run go on to their end.
-    pub(crate) fn renew(&self) {
-        self.live.borrow().iter().for_each(|v| v.leave());
-        // Without its pool, a connection that is at work over HTTP/1.1 cannot come back.
-        for (_, pool) in self.pools.borrow_mut().drain() {
+    /// New requests of these ways get new connections; streams that run go on to their end.
+    pub(crate) fn renew(&self, changed: &dyn Fn(Way) -> bool) {
+        self.pools.borrow_mut().retain(|(way, _), pool| {
+            if !changed(*way) {
+                return true;
+            }
+            pool.h2.borrow().iter().for_each(|c| c.vitals.leave());
             pool.room.notify_waiters();
-        }
+            // Without its pool, a connection that is at work over HTTP/1.1 cannot come back.
+            false
+        });
     }
 
     /// Whether some connection has pings, which tell about the link.

@@ -106,8 +106,8 @@ async fn probe(upstream: &Upstream, server: &Rc<Server>) {
     }
 }
 
-/// `GET /version` on a connection of its own. Any answer means up, but one that a load balancer gives in the place of
-/// a server; and one that refuses our certificate is an answer too.
+/// `GET /readyz` on a connection of its own. Any answer means up, but one that a load balancer gives in the place of a
+/// server, and that of a server that is not ready; and one that refuses our certificate is an answer too.
 async fn ask(upstream: &Upstream, server: &Rc<Server>) -> Result<(), Reason> {
     let tls = &upstream.means.tls;
     let way = if tls.config(Way::Node).is_some() {
@@ -134,10 +134,20 @@ async fn ask(upstream: &Upstream, server: &Rc<Server>) -> Result<(), Reason> {
         Ok((status, headers)) if is_gateway_answer(status, &headers) => {
             Err(Reason::Gateway(status.as_u16()))
         }
+        Ok((status, _)) if !is_ready(server, status.as_u16()) => {
+            Err(Reason::NotReady(status.as_u16()))
+        }
         Ok(_) | Err(ConnectError::OurCertificate(_)) => Ok(()),
         Err(ConnectError::NoIdentity) => Err(Reason::Tls("no identity".into())),
         Err(ConnectError::Link(reason)) => Err(reason),
     }
+}
+
+fn is_ready(server: &Server, status: u16) -> bool {
+    let mut readiness = server.readiness.get();
+    let ready = readiness.answered(status, Instant::now());
+    server.readiness.set(readiness);
+    ready
 }
 
 async fn ask_http2(
@@ -150,7 +160,7 @@ async fn ask_http2(
     let ticket = conn
         .ticket()
         .ok_or_else(|| broken("no stream for a probe"))?;
-    let request = h2_request(&server.url, &version()).map_err(|text| broken(&text))?;
+    let request = h2_request(&server.url, &readyz()).map_err(|text| broken(&text))?;
     let mut upload = Upload::new(RequestBody::Empty, upstream.replay.clone());
     let mut exchange = pin!(conn.exchange(ticket, request, &mut upload));
     // An API server ends the connection of an anonymous caller right behind its answer, which then is still to be read.
@@ -173,7 +183,7 @@ async fn ask_http1(
     let (mut conn, connection) = http1::open(connected, None)
         .await
         .map_err(|e| broken(&e.to_string()))?;
-    let request = h1_request(&server.url, &version()).map_err(|text| broken(&text))?;
+    let request = h1_request(&server.url, &readyz()).map_err(|text| broken(&text))?;
     let mut upload = Upload::new(RequestBody::Empty, upstream.replay.clone());
     let mut exchange = pin!(conn.head(request, &mut upload));
     let response = tokio::select! {
@@ -193,8 +203,8 @@ fn broken(text: &str) -> ConnectError {
     ConnectError::Link(Reason::Reset(text.into()))
 }
 
-fn version() -> Parts {
+fn readyz() -> Parts {
     let mut request = Request::new(());
-    *request.uri_mut() = Uri::from_static("/version");
+    *request.uri_mut() = Uri::from_static("/readyz");
     request.into_parts().0
 }

@@ -222,7 +222,7 @@ fn one_connection_carries_all() {
         // Two more: this server refuses the HTTP/1.1 that is offered for anonymous requests first.
         assert_eq!(count.get(), 3);
         let error = upstream
-            .send(Way::Pair(3), &head("GET", "/"), RequestBody::Empty)
+            .send(Way::Pair([3; 32]), &head("GET", "/"), RequestBody::Empty)
             .await
             .err()
             .unwrap();
@@ -1046,7 +1046,7 @@ fn a_strange_certificate_is_refused_with_its_reason() {
         ));
         // The right CA comes, and with it the link.
         spawn_local(upstream.clone().run());
-        upstream.reload(tls_for(theirs.roots.clone()));
+        upstream.reload(tls_for(theirs.roots.clone()), &|_| true);
         assert!(
             upstream.status()[0]
                 .last_error
@@ -1182,7 +1182,7 @@ fn a_reload_lets_streams_end_and_connects_anew() {
             .send(Way::Bearer, &head("GET", "/held"), RequestBody::Empty)
             .await
             .unwrap();
-        upstream.reload(tls_for(pki.roots.clone()));
+        upstream.reload(tls_for(pki.roots.clone()), &|_| true);
         assert_eq!(get(&upstream, "/").await.unwrap().1, "new");
         assert_eq!(count.get(), 2);
         release.notify_one();
@@ -1191,6 +1191,42 @@ fn a_reload_lets_streams_end_and_connects_anew() {
             upstream.status()[0].connections == 1
         })
         .await;
+    });
+}
+
+#[test]
+fn a_renewed_pair_is_nobody_elses_business() {
+    run(async {
+        let pki = pki(&["h2"]);
+        let (listener, url) = listen().await;
+        let count = serve(
+            listener,
+            pki.acceptor.clone(),
+            h2::server::Builder::new(),
+            echo_path(),
+        );
+        let for_all = || -> TlsFor {
+            let tls = tls_for(pki.roots.clone());
+            Rc::new(move |_| tls(&Way::Bearer))
+        };
+        let upstream = Upstream::new(Settings {
+            tls: for_all(),
+            ..settings(vec![url], &pki)
+        });
+        let ways = [Way::Bearer, Way::Pair([1; 32]), Way::Pair([2; 32])];
+        let ask = async || {
+            for way in ways {
+                let head = head("GET", "/");
+                let sent = upstream.send(way, &head, RequestBody::Empty).await;
+                assert_eq!(sent.unwrap().status(), 200);
+            }
+        };
+        ask().await;
+        assert_eq!(count.get(), 3);
+        upstream.reload(for_all(), &|way| way == ways[1]);
+        ask().await;
+        ask().await;
+        assert_eq!(count.get(), 4, "one of the three is new");
     });
 }
 

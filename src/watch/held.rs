@@ -1,125 +1,71 @@
-//! A watch without the API server: what is known is told, then the stream is held until the link is back.
+//! The watches without an API server: how many there are, what they hold, and what became of them.
 
-use super::event;
 use crate::cache::answer::List;
 use crate::limits;
-use crate::object::Encoding;
-use crate::reply::list::write_added;
-use crate::reply::script::{BrokenOff, Pen};
-use bytes::Bytes;
-use std::time::Duration;
-use tokio::time::{Instant, sleep, sleep_until};
+use std::cell::Cell;
+use std::rc::Rc;
 
-/// What the stream begins with.
-pub enum Begin {
-    Nothing,
-    /// The objects of a list as ADDED; then the annotated bookmark, if the client waits for it.
-    Replay {
-        list: List,
-        end_bookmark: bool,
-    },
-    /// 410: the client shall list again. The stream ends after it.
-    Expired(Encoding),
+/// Counts of all watches.
+#[derive(Default)]
+pub struct Held {
+    watches: Cell<u64>,
+    objects: Cell<usize>,
+    /// Watches that went on, as their clients did not notice.
+    pub resumed: Cell<u64>,
+    /// Of these, the ones of which the API server had forgotten the version: the hub has told what was different.
+    pub caught_up: Cell<u64>,
+    /// Watches whose clients were told to list again.
+    pub expired: Cell<u64>,
 }
 
-/// Writes the beginning, then holds until the link is back and `spread` has passed, `lifetime` is over, or `stop`.
-pub async fn hold(
-    pen: Pen,
-    begin: Begin,
-    lifetime: Duration,
-    spread: Duration,
-    link_up: impl Future<Output = ()>,
-    stop: impl Future<Output = ()>,
-) -> Result<(), BrokenOff> {
-    let started = Instant::now();
-    match begin {
-        Begin::Nothing => {}
-        Begin::Expired(encoding) => {
-            let message = "too old resource version: edge-hub keeps a newer one; list again";
-            write_error(&pen, encoding, 410, "Expired", message).await;
-            return Ok(());
-        }
-        Begin::Replay { list, end_bookmark } => {
-            if write_added(&pen, &list).await.is_err() {
-                // Not 410: the list that the client would then ask for cannot be read either.
-                let message = "edge-hub can no longer read what it kept of these objects";
-                write_error(&pen, list.encoding, 500, "InternalError", message).await;
-                return Ok(());
-            }
-            if end_bookmark {
-                let mut out = Vec::new();
-                event::write_bookmark(
-                    list.encoding,
-                    &list.type_meta,
-                    &list.view.version,
-                    true,
-                    &mut out,
-                );
-                pen.write(Bytes::from(out)).await;
-            }
-        }
+impl Held {
+    /// Counts a watch as held until the guard is dropped.
+    pub fn hold(self: &Rc<Held>) -> Holding {
+        self.watches.set(self.watches.get() + 1);
+        Holding(Rc::clone(self))
     }
-    let back = async {
-        link_up.await;
-        sleep(spread).await;
-        sleep_until(started + limits::HELD_MIN).await;
-    };
-    tokio::select! {
-        () = back => {}
-        () = sleep_until(started + lifetime) => {}
-        () = stop => {}
+
+    /// How many watches are held now.
+    pub fn watches(&self) -> u64 {
+        self.watches.get()
     }
-    Ok(())
+
+    /// Keeps in mind where what the client holds is kept, if there is room for that.
+    pub fn remember(self: &Rc<Held>, list: List) -> Option<Remembered> {
+        let objects = list.view.len();
+        if self.objects.get() + objects > limits::HELD_OBJECTS_MAX {
+            return None;
+        }
+        self.objects.set(self.objects.get() + objects);
+        let held = Rc::clone(self);
+        Some(Remembered {
+            list,
+            objects,
+            held,
+        })
+    }
 }
 
-async fn write_error(pen: &Pen, encoding: Encoding, code: u16, reason: &str, message: &str) {
-    let mut out = Vec::new();
-    event::write_error(encoding, code, reason, message, &mut out);
-    pen.write(Bytes::from(out)).await;
+/// A watch that is held.
+pub struct Holding(Rc<Held>);
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.0.watches.set(self.0.watches.get() - 1);
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::object::TypeMeta;
-    use crate::reply::script::Script;
-    use crate::store::Store;
-    use crate::store::ram::Ram;
-    use std::future::{pending, poll_fn, ready};
+/// What a client holds, as it is kept: neither keys nor values, but where they lie.
+pub struct Remembered {
+    pub list: List,
+    objects: usize,
+    held: Rc<Held>,
+}
 
-    #[tokio::test(flavor = "current_thread", start_paused = true)]
-    async fn a_replay_that_cannot_be_read_ends_with_an_error() {
-        let mut store = Store::Ram(Ram::new(1 << 20));
-        let mut fill = store.begin(0, None);
-        for key in ["n/a", "n/b"] {
-            store.put(&mut fill, key, b"{}", 0).unwrap();
-        }
-        let id = store.commit(fill, None, b"", "7", b"").unwrap();
-        let view = store.view(id).await.unwrap();
-        for (view, want) in [
-            (view.clone(), ["ADDED", "ADDED", "BOOKMARK"]),
-            (view.torn(), ["ERROR", "", ""]),
-        ] {
-            let list = List::whole(Encoding::Json, TypeMeta::new("v1", "Pod"), view);
-            let begin = Begin::Replay {
-                list,
-                end_bookmark: true,
-            };
-            let (lifetime, spread) = (Duration::from_secs(60), Duration::ZERO);
-            let mut script =
-                Script::new(|pen| hold(pen, begin, lifetime, spread, ready(()), pending()));
-            let mut out = Vec::new();
-            while let Some(piece) = poll_fn(|cx| script.poll_piece(cx)).await {
-                out.extend_from_slice(&piece.unwrap());
-            }
-            let text = String::from_utf8(out).unwrap();
-            let mut lines = text.lines();
-            for word in want {
-                let line = lines.next().unwrap_or_default();
-                assert!(line.contains(word), "{word} in {text}");
-                assert!(word != "ERROR" || line.contains(r#""code":500"#), "{line}");
-            }
-            assert_eq!(lines.next(), None);
-        }
+impl Drop for Remembered {
+    fn drop(&mut self) {
+        self.held
+            .objects
+            .set(self.held.objects.get() - self.objects);
     }
 }

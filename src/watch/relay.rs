@@ -1,147 +1,299 @@
-//! A watch passed on from the API server: only whole frames, so that one torn by a cut never reaches the client.
+//! A watch on its way from the API server to its client: only whole frames, so that one torn by a cut never reaches the
+//! client, and after each it is known what the client was told.
 
-use super::event::{self, EventType};
+use super::event::{self, Event};
 use super::frame::{Framer, Step};
+use super::held::Remembered;
+use super::stage::{Stage, Staged};
+use super::told::{Told, Verdict};
 use crate::cache::watched::Follower;
+use crate::filter::Cannot;
+use crate::filter::rules::InForce;
 use crate::limits;
-use crate::object::Encoding;
-use crate::reply::script::{BrokenOff, Pen};
+use crate::object::{Encoding, Malformed};
+use crate::reply::script::Pen;
 use crate::upstream::ResponseBody;
 use bytes::Bytes;
+use std::future::pending;
+use std::pin::Pin;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::watch;
 
-/// One watch on its way.
+/// One watch, over all the streams that it has from the API server.
 pub struct Relay {
-    pen: Pen,
-    encoding: Encoding,
+    pub pen: Pen,
+    pub encoding: Encoding,
+    pub told: Told,
+    /// What the client holds, where that is kept, until it is told something else.
+    pub held: Option<Remembered>,
+    /// What the client sees it through; `None`: no filter will ever be about what is watched.
+    pub lens: Option<Box<Lens>>,
     framer: Framer,
     follower: Option<Follower>,
-    /// A watch list whose initial events have not ended: to end it silently now would make the client ask again at
-    /// once, for ever (kubernetes-api.md 3.4).
-    in_initial_events: bool,
     /// Part of a frame has gone out that was too long to be held back.
     torn: bool,
-    wrote: bool,
+    /// The client got anything.
+    pub wrote: bool,
+}
+
+/// The filters of one watch.
+pub struct Lens {
+    pub stage: Stage,
+    /// Says when others may be in force, or go by something else.
+    pub news: watch::Receiver<InForce>,
+}
+
+/// Why there is no more of one stream.
+#[derive(Debug)]
+pub enum Ended {
+    /// The hub is told to end.
+    Stopped,
+    /// The API server has ended it in good order.
+    Finished,
+    /// The link broke, or what stands in it.
+    Broke,
+    /// The API server no longer has what came after the client's version; this is how it says so.
+    Expired(Bytes),
+    /// The client got the API server's error.
+    Failed,
+    /// What came is older than what the client was told.
+    Backwards,
+    /// What came cannot be told: the filters have no verdict.
+    NotFiltered(Cannot),
+    /// It goes on; but the filters have changed, and the client is to be told what is different.
+    News,
 }
 
 impl Relay {
-    pub fn new(
-        pen: Pen,
-        encoding: Encoding,
-        follower: Option<Follower>,
-        watch_list: bool,
-    ) -> Relay {
+    pub fn new(pen: Pen, encoding: Encoding, told: Told, lens: Option<Box<Lens>>) -> Relay {
         Relay {
             pen,
             encoding,
+            told,
+            held: None,
+            lens,
             framer: Framer::new(encoding, limits::FRAME_BYTES_MAX),
-            follower,
-            in_initial_events: watch_list,
+            follower: None,
             torn: false,
             wrote: false,
         }
     }
 
-    /// Passes on until the API server ends it, the link breaks, or `stop` resolves.
+    /// Another stream begins.
+    pub fn begin(&mut self, follower: Option<Follower>) {
+        self.framer = Framer::new(self.encoding, limits::FRAME_BYTES_MAX);
+        self.follower = follower;
+    }
+
+    /// Passes on one stream to its end, or until `stop` resolves, or there is news; then it may go on.
     pub async fn run(
-        mut self,
-        mut body: ResponseBody,
-        stop: impl Future<Output = ()>,
-    ) -> Result<(), BrokenOff> {
-        let started = Instant::now();
-        let mut stop = std::pin::pin!(stop);
+        &mut self,
+        body: &mut ResponseBody,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Ended {
         loop {
+            // Before a version says what the client was told, nobody could say what is different.
+            let lens = self.lens.as_mut();
+            let lens = lens.filter(|_| self.told.version().is_some());
+            let news = async {
+                match lens {
+                    Some(lens) => drop(lens.news.changed().await),
+                    None => pending().await,
+                }
+            };
             // A stop must not wait behind a stream that never rests.
             let chunk = tokio::select! {
                 biased;
-                () = &mut stop => None,
-                chunk = body.chunk() => Some(chunk),
+                () = &mut stop => return Ended::Stopped,
+                () = news => return Ended::News,
+                chunk = body.chunk() => chunk,
             };
             match chunk {
-                Some(Some(Ok(chunk))) => self.pass(chunk).await,
-                Some(Some(Err(error))) => {
-                    log::debug!("watch broke off: {error}");
-                    // What ended within a second without an event makes client-go list again.
-                    if !self.wrote && !self.in_initial_events {
-                        sleep_until(started + limits::HELD_MIN).await;
+                Some(Ok(chunk)) => {
+                    if let Some(ended) = self.pass(chunk).await {
+                        return ended;
                     }
-                    return self.end(true).await;
                 }
-                Some(None) => return self.end(true).await,
-                None => return self.end(false).await,
+                Some(Err(error)) => {
+                    log::debug!("watch broke off: {error}");
+                    return Ended::Broke;
+                }
+                None => return Ended::Finished,
             }
         }
     }
 
-    async fn pass(&mut self, chunk: Bytes) {
-        let began_whole = self.framer.pending() == 0;
-        let all = chunk.clone();
+    /// Passes what is whole. Frames that lie together in what came go out together.
+    async fn pass(&mut self, chunk: Bytes) -> Option<Ended> {
+        // Of a chunk that begins with a frame, what is to go out is a piece.
+        let together = (self.framer.pending() == 0).then(|| chunk.clone());
+        let mut begins = 0;
         self.framer.push(chunk);
         loop {
-            match self.framer.next() {
-                Step::Frame(frame) => {
-                    self.look_at(&frame);
-                    if !began_whole {
-                        self.write(frame).await;
-                    }
-                }
+            let (frame, look) = match self.framer.next() {
                 Step::NeedMore => break,
+                Step::Frame(frame) => {
+                    let look = self.look_at(&frame);
+                    (frame, look)
+                }
+                Step::TooLong(bytes) if self.is_filtered() => {
+                    let why = Cannot::Read(Malformed::TooLarge);
+                    (bytes, Look::ended(false, Ended::NotFiltered(why)))
+                }
                 Step::TooLong(bytes) => {
                     self.torn = true;
-                    if let Some(mut follower) = self.follower.take() {
-                        follower.broken();
+                    self.blind();
+                    (bytes, Look::Pass)
+                }
+            };
+            let Some(all) = &together else {
+                match look {
+                    Look::Pass => self.write(frame).await,
+                    Look::Instead(frame) => self.write(frame).await,
+                    Look::Withhold => {}
+                    Look::Ended { passes, ended } => {
+                        if passes {
+                            self.write(frame).await;
+                        }
+                        return Some(ended);
                     }
-                    if !began_whole {
-                        self.write(bytes).await;
-                    }
+                }
+                continue;
+            };
+            let behind = all.len() - self.framer.pending();
+            let before = behind - frame.len();
+            match look {
+                Look::Pass => {}
+                Look::Instead(frame) => {
+                    self.write(all.slice(begins..before)).await;
+                    self.write(frame).await;
+                    begins = behind;
+                }
+                Look::Withhold => {
+                    self.write(all.slice(begins..before)).await;
+                    begins = behind;
+                }
+                Look::Ended { passes, ended } => {
+                    let until = if passes { behind } else { before };
+                    self.write(all.slice(begins..until)).await;
+                    return Some(ended);
                 }
             }
         }
-        if began_whole {
-            // All frames of a piece go out in one.
-            let passed = all.len() - self.framer.pending().min(all.len());
-            self.write(all.slice(..passed)).await;
+        if let Some(all) = &together {
+            let whole = all.len() - self.framer.pending();
+            self.write(all.slice(begins..whole)).await;
         }
+        None
     }
 
-    async fn write(&mut self, bytes: Bytes) {
+    /// Writes to the client what is not an event of a stream.
+    pub async fn write(&mut self, bytes: Bytes) {
         self.wrote |= !bytes.is_empty();
         self.pen.write(bytes).await;
     }
 
-    fn look_at(&mut self, frame: &Bytes) {
-        if self.follower.is_none() && !self.in_initial_events {
-            return;
+    /// Takes note of one event of the stream, and says what becomes of it.
+    fn look_at(&mut self, frame: &Bytes) -> Look {
+        if self.torn {
+            return Look::Pass;
         }
-        match event::parse(self.encoding, frame) {
-            Ok(event) => {
-                let fails = event.event_type == EventType::Error;
-                self.in_initial_events &= !(event.initial_events_end || fails);
-                if let Some(follower) = &mut self.follower {
-                    follower.event(&event);
-                }
+        let event = match event::parse(self.encoding, frame) {
+            Ok(event) => event,
+            Err(malformed) if self.is_filtered() => {
+                return Look::ended(false, Ended::NotFiltered(malformed.into()));
             }
             Err(malformed) => {
                 log::debug!("watch: an event that cannot be read: {malformed}");
-                if let Some(mut follower) = self.follower.take() {
-                    follower.broken();
-                }
+                self.blind();
+                return Look::Pass;
             }
+        };
+        let staged = match &mut self.lens {
+            Some(lens) => lens.stage.event(&event),
+            None => Ok(Staged::AsItCame),
+        };
+        match staged {
+            Ok(Staged::AsItCame) => Look::of(self.note(&event, true), frame),
+            Ok(Staged::Instead(instead)) => match event::parse(self.encoding, &instead) {
+                Ok(event) => match self.note(&event, true) {
+                    Verdict::Pass => Look::Instead(instead.into()),
+                    verdict => Look::of(verdict, frame),
+                },
+                Err(malformed) => Look::ended(false, Ended::NotFiltered(malformed.into())),
+            },
+            // The client was told all that there is for it to know up to here.
+            Ok(Staged::Nothing) => match self.note(&event, false) {
+                Verdict::Pass => Look::Withhold,
+                verdict => Look::of(verdict, frame),
+            },
+            Err(why) => Look::ended(false, Ended::NotFiltered(why)),
         }
     }
 
-    async fn end(mut self, by_upstream: bool) -> Result<(), BrokenOff> {
-        if self.torn {
-            return Err(BrokenOff("a watch event was torn"));
+    /// Takes note of an event that the client gets, or that is not for it.
+    fn note(&mut self, event: &Event<'_>, is_told: bool) -> Verdict {
+        let verdict = self.told.event(event);
+        if is_told && verdict != Verdict::Expired && verdict != Verdict::Withhold {
+            self.held = None;
         }
-        if self.in_initial_events && by_upstream {
-            let mut out = Vec::new();
-            let message = "edge-hub: the watch broke off before its initial events were complete";
-            event::write_error(self.encoding, 503, "ServiceUnavailable", message, &mut out);
-            self.write(Bytes::from(out)).await;
+        let follows = matches!(verdict, Verdict::Pass | Verdict::Withhold);
+        if let Some(follower) = self.follower.as_mut().filter(|_| is_told && follows) {
+            follower.event(event);
         }
-        Ok(())
+        verdict
+    }
+
+    fn is_filtered(&self) -> bool {
+        let judge = self.lens.as_ref().map(|lens| lens.stage.judge());
+        judge.is_some_and(|judge| !judge.set.is_empty())
+    }
+
+    /// Something passes that cannot be read.
+    fn blind(&mut self) {
+        self.told.unread();
+        if let Some(mut follower) = self.follower.take() {
+            follower.broken();
+        }
+    }
+
+    /// The follower of the stream that has ended.
+    pub fn take_follower(&mut self) -> Option<Follower> {
+        self.follower.take()
+    }
+
+    /// True if the client has part of an event.
+    pub fn is_torn(&self) -> bool {
+        self.torn
+    }
+}
+
+/// What becomes of a frame.
+enum Look {
+    Pass,
+    /// This goes out in its place.
+    Instead(Bytes),
+    Withhold,
+    Ended {
+        passes: bool,
+        ended: Ended,
+    },
+}
+
+impl Look {
+    /// Of a frame that goes out as it came, if it does.
+    fn of(verdict: Verdict, frame: &Bytes) -> Look {
+        match verdict {
+            Verdict::Pass => Look::Pass,
+            Verdict::Withhold => Look::Withhold,
+            Verdict::Last => Look::ended(true, Ended::Failed),
+            Verdict::Backwards => Look::ended(false, Ended::Backwards),
+            Verdict::Expired => Look::ended(false, Ended::Expired(frame.clone())),
+        }
+    }
+
+    fn ended(passes: bool, ended: Ended) -> Look {
+        Look::Ended { passes, ended }
     }
 }
 

@@ -40,13 +40,31 @@ impl Stage {
         }
     }
 
+    /// Who judges.
+    pub fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    /// Lets another one judge from now on, of whom the client was told all that is different.
+    pub fn take(&mut self, judge: Judge) {
+        self.judge = judge;
+    }
+
+    /// The client was told that this object is gone, or is there, by other means than an event of the stream.
+    pub fn now(&mut self, key: String, hidden: bool) {
+        match hidden {
+            true => self.hide(key),
+            false => drop(self.hidden.remove(&key)),
+        }
+    }
+
     /// The next event of the API server.
     ///
     /// As the API server's own selectors do it (kubernetes-api.md 3.8): what leaves is DELETED at the event's own version,
     /// what enters is ADDED.
     pub fn event(&mut self, event: &Event<'_>) -> Result<Staged, Cannot> {
         let was = event.event_type;
-        if matches!(was, EventType::Bookmark | EventType::Error) {
+        if matches!(was, EventType::Bookmark | EventType::Error) || self.judge.set.is_empty() {
             return Ok(Staged::AsItCame);
         }
         if event.type_meta.kind != self.judge.kind.name() {

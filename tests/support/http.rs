@@ -21,7 +21,6 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::{block_on, protobuf};
 
@@ -37,7 +36,8 @@ const EXCHANGE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Client {
     address: SocketAddr,
-    tls: Arc<rustls::ClientConfig>,
+    /// Without it the connection is plain.
+    tls: Option<Arc<rustls::ClientConfig>>,
     ca: Vec<CertificateDer<'static>>,
     bearer: Option<String>,
     agent: String,
@@ -50,12 +50,29 @@ impl Client {
         let ca = certificates(ca);
         Client {
             address,
-            tls: config(&ca, None, b"h2"),
+            tls: Some(config(&ca, None, b"h2")),
             ca,
             bearer: None,
             agent: "test/1".to_string(),
             http1: false,
         }
+    }
+
+    /// One that speaks HTTP/2 in the clear.
+    pub fn plain(address: SocketAddr) -> Client {
+        Client {
+            address,
+            tls: None,
+            ca: Vec::new(),
+            bearer: None,
+            agent: "test/1".to_string(),
+            http1: false,
+        }
+    }
+
+    /// Whom it asks.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// With a bearer token.
@@ -69,7 +86,7 @@ impl Client {
         let chain = certificates(certificate);
         let key = PrivateKeyDer::from_pem_file(key).expect("a key");
         let alpn: &[u8] = if self.http1 { b"http/1.1" } else { b"h2" };
-        self.tls = config(&self.ca, Some((chain, key)), alpn);
+        self.tls = Some(config(&self.ca, Some((chain, key)), alpn));
         self
     }
 
@@ -81,9 +98,11 @@ impl Client {
 
     /// Over HTTP/1.1.
     pub fn http1(mut self) -> Client {
-        let mut tls = (*self.tls).clone();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        self.tls = Arc::new(tls);
+        self.tls = self.tls.map(|tls| {
+            let mut tls = (*tls).clone();
+            tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Arc::new(tls)
+        });
         self.http1 = true;
         self
     }
@@ -99,11 +118,15 @@ impl Client {
             .await
             .map_err(|error| format!("connect: {error}"))?;
         let _ = tcp.set_nodelay(true);
-        let name = ServerName::from(self.address.ip());
-        let tls = TlsConnector::from(Arc::clone(&self.tls))
-            .connect(name, tcp)
-            .await;
-        let io = Io(tls.map_err(|error| format!("TLS: {error}"))?);
+        let io = Io(match &self.tls {
+            None => Box::new(tcp),
+            Some(tls) => {
+                let name = ServerName::from(self.address.ip());
+                let connector = TlsConnector::from(Arc::clone(tls));
+                let stream = connector.connect(name, tcp).await;
+                Box::new(stream.map_err(|error| format!("TLS: {error}"))?)
+            }
+        });
         let sender = if self.http1 {
             let (sender, connection) = http1::handshake(io)
                 .await
@@ -243,7 +266,10 @@ impl Connection {
         let authority = self.client.address;
         request = match &self.sender {
             Sender::Http1(_) => request.header("host", authority.to_string()).uri(call.path),
-            Sender::Http2(_) => request.uri(format!("https://{authority}{}", call.path)),
+            Sender::Http2(_) => {
+                let scheme = self.client.tls.as_ref().map_or("http", |_| "https");
+                request.uri(format!("{scheme}://{authority}{}", call.path))
+            }
         };
         let request = request
             .body(Full(Some(call.body)))
@@ -543,7 +569,7 @@ pub fn plain_get(address: SocketAddr, path: &str) -> Result<(u16, String), Strin
 
 /// Sends `bytes` as they are over TLS and reads until the other side ends or resets, or `within` is over (`None`).
 pub fn raw(client: &Client, alpn: &str, bytes: &[u8], within: Duration) -> Option<Vec<u8>> {
-    let mut tls = (*client.tls).clone();
+    let mut tls = (**client.tls.as_ref().expect("a client with TLS")).clone();
     tls.alpn_protocols = vec![alpn.as_bytes().to_vec()];
     let session =
         rustls::ClientConnection::new(Arc::new(tls), ServerName::from(client.address.ip()))
@@ -661,8 +687,13 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
     }
 }
 
-/// tokio's TLS stream as hyper reads and writes it.
-struct Io(TlsStream<tokio::net::TcpStream>);
+/// What hyper can read from and write to.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// tokio's streams as hyper reads and writes them.
+struct Io(Box<dyn Stream>);
 
 impl hyper::rt::Read for Io {
     fn poll_read(

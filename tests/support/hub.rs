@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -20,6 +21,14 @@ pub const SEES: Duration = Duration::from_secs(15);
 
 /// The hub's program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_edge-hub");
+
+/// The program that is a hub's: the one just built, or that of `EDGE_HUB_TEST_PROGRAM`, such as one for another machine
+/// with an emulator before it.
+fn program() -> &'static Path {
+    static OTHER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let other = OTHER.get_or_init(|| std::env::var_os("EDGE_HUB_TEST_PROGRAM").map(PathBuf::from));
+    other.as_deref().unwrap_or(Path::new(PROGRAM))
+}
 
 /// How a hub is to be started.
 pub struct Setup {
@@ -151,8 +160,8 @@ impl Hub {
             .append(true)
             .open(self.log_file())
             .expect("the log");
-        let mut words = self.within.iter().map(String::as_str).chain([PROGRAM]);
-        let mut command = command(Path::new(words.next().unwrap_or(PROGRAM)));
+        let mut words = self.within.iter().map(Path::new).chain([program()]);
+        let mut command = command(words.next().expect("the program at least"));
         command.args(words).args(["run", "--config"]).arg(file);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
@@ -227,6 +236,12 @@ impl Hub {
         until("the hub has made its CA", START, || find_ca(&state))
     }
 
+    /// A client of its plain port.
+    pub fn local(&self) -> Client {
+        let address = self.config["local_listen"].as_str().expect("an address");
+        Client::plain(address.parse().expect("an address"))
+    }
+
     /// An anonymous client.
     pub fn client(&self) -> Client {
         Client::new(self.address(), &self.ca())
@@ -297,7 +312,7 @@ impl Hub {
 
     /// Runs a command of the program with this hub's configuration, whether it runs or not.
     pub fn command(&self, args: &[&str]) -> Output {
-        let mut command = command(Path::new(PROGRAM));
+        let mut command = command(program());
         command.args(args).arg("--config").arg(self.config_file());
         Program::spawn(&mut command).wait(START)
     }

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod http;
 pub mod hub;
 pub mod kubeconfig;
+pub mod netns;
 pub mod node;
 pub mod program;
 pub mod protobuf;

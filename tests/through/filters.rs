@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::door::Door;
+use crate::door::{Door, MOMENT, WATCH_LIST};
 use crate::support::cluster::Cluster;
-use crate::support::http::{Call, Client, JSON, PROTOBUF};
+use crate::support::http::{Call, Client, Event, JSON, PROTOBUF, PROTOBUF_WATCH, Watch};
 use crate::support::hub::Setup;
 use crate::support::{free_port, protobuf, until};
 
@@ -171,4 +171,509 @@ fn what_a_filter_cannot_read_is_not_passed() {
     kubelet
         .call(Call::get("/api/v1/services").accept(JSON))
         .expect(200);
+}
+
+/// A Service with these annotations and ports of this type, and a slice of it with an endpoint on each of these nodes.
+fn service(
+    namespace: &str,
+    name: &str,
+    kind: &str,
+    annotations: &Value,
+    nodes: &[&str],
+) -> Vec<Value> {
+    let endpoint = |(at, node): (usize, &&str)| json!({ "addresses": [format!("10.9.0.{at}")], "nodeName": node, "zone": format!("zone-{node}"), "conditions": { "ready": true } });
+    let endpoints: Vec<Value> = nodes.iter().enumerate().map(endpoint).collect();
+    let mut slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {
+            "name": format!("{name}-x"), "namespace": namespace,
+            "labels": { "kubernetes.io/service-name": name, "endpointslice.kubernetes.io/managed-by": "test" },
+        },
+        "addressType": "IPv4", "ports": [{ "name": "p", "port": 80 }],
+    });
+    slice["endpoints"] = endpoints.into();
+    vec![
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": name, "namespace": namespace, "annotations": annotations },
+            "spec": { "type": kind, "ports": [{ "name": "p", "port": 80 }] },
+        }),
+        slice,
+    ]
+}
+
+/// Makes or changes objects as the administrator.
+fn apply(cluster: &Cluster, objects: impl IntoIterator<Item = Value>) {
+    let objects: Vec<Value> = objects.into_iter().collect();
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
+    let said = cluster.kubectl().run_with(
+        &list.to_string(),
+        &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+    );
+    said.ok();
+}
+
+/// The nodes of the endpoints that a client is told of each slice of a namespace, in both encodings.
+fn nodes_of(client: &Client, namespace: &str) -> Vec<(String, Vec<String>)> {
+    let path = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices");
+    let list = client.get(&path).expect(200).json();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let nodes = |slice: &Value| {
+        let endpoints = slice["endpoints"].as_array().map_or(&[][..], Vec::as_slice);
+        let nodes = endpoints.iter().map(|e| text(&e["nodeName"])).collect();
+        (text(&slice["metadata"]["name"]), nodes)
+    };
+    let items = list["items"].as_array().expect("a list");
+    let told: Vec<(String, Vec<String>)> = items.iter().map(nodes).collect();
+    let body = client
+        .call(Call::get(&path).accept(PROTOBUF))
+        .expect(200)
+        .body;
+    let (_, list) = protobuf::envelope(&body);
+    let utf8 = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let again = protobuf::fields(list, 2).map(|slice| {
+        let endpoints = protobuf::fields(slice, 2);
+        let nodes = endpoints.filter_map(|e| protobuf::field(e, 6)).map(utf8);
+        (protobuf::meta(slice).name, nodes.collect())
+    });
+    assert_eq!(again.collect::<Vec<_>>(), told);
+    told
+}
+
+fn shown(told: &[(String, Vec<String>)]) -> String {
+    let one = |(name, nodes): &(String, Vec<String>)| format!("{name}={}", nodes.join(","));
+    told.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn endpoints_stay_near_and_node_ports_in_their_pool() {
+    let cluster = Cluster::shared();
+    let (namespace, node) = ("t-topology", "edge-topology");
+    cluster.user("topology", &format!("system:node:{node}"), "system:nodes");
+    let labels = |pool: &str, zone: &str| json!({ "apps.openyurt.io/nodepool": pool, "topology.kubernetes.io/zone": zone });
+    let object = |name: &str, labels: Value| json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": labels } });
+    apply(
+        cluster,
+        [
+            object(node, labels("t-pool", "zone-far-away")),
+            object("topology-peer", labels("t-pool", "zone-topology-peer")),
+        ],
+    );
+    let user = format!("system:node:{node}");
+    let mut door = Door::with(cluster, namespace, |setup| {
+        let setup = setup.identity(cluster, &user, "topology");
+        setup.set("node_name", node)
+    });
+    let nodes = [node, "topology-peer", "far-away"];
+    let own = |topology: &str| json!({ "edge-hub/topology": topology });
+    let yurt = |topology: &str| json!({ "openyurt.io/topologyKeys": topology });
+    let ports = |pools: &str| json!({ "nodeport.openyurt.io/listen": pools });
+    let all = [
+        service(namespace, "a-node", "ClusterIP", &own("node"), &nodes),
+        service(namespace, "b-zone", "ClusterIP", &own("zone"), &nodes),
+        service(
+            namespace,
+            "c-pool",
+            "ClusterIP",
+            &yurt("openyurt.io/nodepool"),
+            &nodes,
+        ),
+        service(namespace, "d-plain", "NodePort", &ports("t-pool"), &nodes),
+        service(namespace, "e-other", "NodePort", &ports("*,-t-pool"), &[]),
+    ];
+    apply(cluster, all.concat());
+
+    let proxy = door.client().agent("kube-proxy/v1.36.4");
+    let tell = |members: &str| {
+        format!(
+            "a-node-x={node} b-zone-x={node},far-away c-pool-x={members} d-plain-x={} e-other-x=",
+            nodes.join(",")
+        )
+    };
+    // The hub hears of the Services by a watch of its own.
+    until("endpoints are near", SOON, || {
+        (shown(&nodes_of(&proxy, namespace)) == tell(node)).then_some(())
+    });
+    let warned = door.hub.status()["warnings"].to_string();
+    assert!(
+        warned.contains("which nodes are in the pool t-pool is not known"),
+        "{warned}"
+    );
+    let services = |client: &Client| {
+        let list = client
+            .get(&format!("/api/v1/namespaces/{namespace}/services"))
+            .json();
+        let items = list["items"].as_array().expect("a list").clone();
+        let names = items.iter().map(|item| {
+            item["metadata"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        });
+        names.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(services(&proxy), "a-node b-zone c-pool d-plain");
+    // Nobody else is told so.
+    assert_eq!(
+        services(&door.client()),
+        "a-node b-zone c-pool d-plain e-other"
+    );
+    let everything = shown(&nodes_of(&door.client(), namespace));
+    assert_eq!(
+        everything.matches("topology-peer").count(),
+        4,
+        "{everything}"
+    );
+
+    // With the right to see the nodes of its pool it knows them, at the latest after a restart.
+    let kubectl = cluster.kubectl();
+    kubectl
+        .run(&[
+            "create",
+            "clusterrole",
+            "t-see-nodes",
+            "--verb=list,watch",
+            "--resource=nodes",
+        ])
+        .ok();
+    let grant = format!("--user={user}");
+    kubectl
+        .run(&[
+            "create",
+            "clusterrolebinding",
+            "t-see-nodes",
+            "--clusterrole=t-see-nodes",
+            &grant,
+        ])
+        .ok();
+    assert_eq!(door.hub.terminate(SOON), Some(0));
+    door.hub.run();
+    door.hub.sees_online();
+    until("the pool is known", SOON, || {
+        (shown(&nodes_of(&proxy, namespace)) == tell(&format!("{node},topology-peer")))
+            .then_some(())
+    });
+    assert!(!door.hub.status()["warnings"].to_string().contains("t-pool"));
+
+    // What a Service asks for changes.
+    let annotate = format!("edge-hub/topology={}", "pool");
+    kubectl
+        .run(&[
+            "-n",
+            namespace,
+            "annotate",
+            "--overwrite",
+            "service",
+            "a-node",
+            &annotate,
+        ])
+        .ok();
+    until("the change is known", SOON, || {
+        shown(&nodes_of(&proxy, namespace))
+            .starts_with(&format!("a-node-x={node},topology-peer "))
+            .then_some(())
+    });
+
+    // Cut off, it tells what it told; after a restart, too.
+    let told = nodes_of(&proxy, namespace);
+    door.cut();
+    assert_eq!(nodes_of(&proxy, namespace), told);
+    assert_eq!(door.hub.terminate(SOON), Some(0));
+    door.hub.run();
+    door.hub.sees_offline();
+    assert_eq!(nodes_of(&proxy, namespace), told);
+}
+
+#[test]
+fn what_was_never_known_is_a_503_and_no_endpoints() {
+    let cluster = Cluster::shared();
+    // An identity that may not list Services.
+    cluster.user("t-nobody", "t-nobody", "t-nobodies");
+    let (certificate, key) = cluster.pair("t-nobody");
+    let door = Door::with(cluster, "t-unknown", |setup| {
+        let setup = setup.set("client_cert", json!(certificate));
+        setup.set("client_key", json!(key))
+    });
+    let path = "/apis/discovery.k8s.io/v1/endpointslices";
+    let proxy = door.client().agent("kube-proxy/v1");
+    let refused = proxy.get(path).expect(503).json();
+    let message = refused["message"].as_str().unwrap_or_default();
+    assert!(message.contains("topology"), "{message}");
+    let warned = door.hub.status()["warnings"].to_string();
+    assert!(
+        warned.contains("does not let the hub list services"),
+        "{warned}"
+    );
+    door.client().get(path).expect(200);
+    // Without any identity the hub asks for nothing, and nothing is kept back.
+    let door = Door::new("t-unknown-2");
+    door.client().agent("kube-proxy/v1").get(path).expect(200);
+}
+
+fn has(bytes: &[u8], part: &str) -> bool {
+    bytes
+        .windows(part.len())
+        .any(|window| window == part.as_bytes())
+}
+
+/// Whether an event tells of an endpoint on this node.
+fn on(event: &Event, node: &str) -> bool {
+    has(&event.bytes, &format!("\"nodeName\":\"{node}\""))
+        || has(
+            &event.bytes,
+            &format!("2{}{node}", char::from(node.len() as u8)),
+        )
+}
+
+fn words(events: &[Event]) -> String {
+    let one = |e: &Event| match e.meta.initial_events_end {
+        true => "END".to_owned(),
+        false => format!("{} {}", e.kind, e.meta.name),
+    };
+    events.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn watches_are_told_otherwise_too() {
+    let (cluster, own) = (Cluster::shared(), own_address());
+    let (namespace, node) = ("t-filters-watch", "edge-filters-watch");
+    let user = format!("system:node:{node}");
+    cluster.user("filters-watch", &user, "system:nodes");
+    let labels = json!({ "edge-hub/pool": "w-pool" });
+    apply(
+        cluster,
+        [
+            json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node, "labels": labels } }),
+        ],
+    );
+    let door = Door::with(cluster, namespace, |setup| {
+        let setup = reachable(setup, &own).0.set("node_name", node);
+        setup.identity(cluster, &user, "filters-watch")
+    });
+    let kubelet = door.client().agent("kubelet/v1");
+    let proxy = door.client().agent("kube-proxy/v1");
+    let root = door.maps(&format!(
+        "?fieldSelector=metadata.name%3Dkube-root-ca.crt&{WATCH_LIST}"
+    ));
+    let hub_ca = std::fs::read_to_string(door.hub.ca()).expect("the hub's CA");
+    let services = format!("/api/v1/services?{WATCH_LIST}");
+    for accept in [JSON, PROTOBUF_WATCH] {
+        let told = kubelet.watch(&services, accept).initial(SOON);
+        let it = told
+            .iter()
+            .find(|e| (&*e.meta.namespace, &*e.meta.name) == ("default", "kubernetes"));
+        let it = it.expect("default/kubernetes");
+        assert!(has(&it.bytes, &own) && it.kind == "ADDED", "{accept}");
+        let told = kubelet.watch(&root, accept).initial(SOON);
+        assert_eq!(words(&told), "ADDED kube-root-ca.crt, END");
+        let ca = match accept {
+            JSON => hub_ca.replace('\n', "\\n"),
+            _ => hub_ca.clone(),
+        };
+        assert!(has(&told[0].bytes, &ca), "{accept}");
+    }
+
+    // What is for another pool is not there; what comes to be for it goes, and the other way round.
+    let ports = |pools: &str| json!({ "edge-hub/nodeport-pools": pools });
+    let make = |name: &str, pools: &str| {
+        apply(
+            cluster,
+            [service(namespace, name, "NodePort", &ports(pools), &[])[0].clone()],
+        );
+    };
+    make("here", "w-pool");
+    make("there", "elsewhere");
+    let path = format!("/api/v1/namespaces/{namespace}/services");
+    let mut watches: Vec<Watch> = [JSON, PROTOBUF_WATCH]
+        .map(|accept| proxy.watch(&format!("{path}?{WATCH_LIST}"), accept))
+        .into();
+    let next = |watches: &mut Vec<Watch>, want: &str| {
+        let versions = watches.iter_mut().map(|watch| {
+            let event = watch.event(SOON);
+            assert_eq!(words(std::slice::from_ref(&event)), want);
+            event.meta.resource_version
+        });
+        let versions: Vec<String> = versions.collect();
+        assert_eq!(versions[0], versions[1], "{want}");
+        versions[0].clone()
+    };
+    next(&mut watches, "ADDED here");
+    next(&mut watches, "END");
+    make("here", "elsewhere");
+    let left = next(&mut watches, "DELETED here");
+    let now = door.direct().get(&format!("{path}/here")).json();
+    assert_eq!(
+        now["metadata"]["resourceVersion"],
+        json!(left),
+        "at the event's own version"
+    );
+    make("there", "*");
+    next(&mut watches, "ADDED there");
+    make("there", "w-pool");
+    next(&mut watches, "MODIFIED there");
+    // What is hidden comes and goes unheard.
+    make("here", "nowhere");
+    cluster
+        .kubectl()
+        .run(&["-n", namespace, "delete", "service", "here"])
+        .ok();
+    watches.iter_mut().for_each(|watch| watch.silent(MOMENT));
+
+    // What is kept is what was told, and the same watch goes on when the link is back.
+    door.cut();
+    let list = proxy.get(&path).json();
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "{list}");
+    make("back", "w-pool");
+    make("there", "elsewhere");
+    make("hidden", "elsewhere");
+    door.mend();
+    next(&mut watches, "ADDED back");
+    next(&mut watches, "DELETED there");
+    watches.iter_mut().for_each(|watch| watch.silent(MOMENT));
+
+    // Another pool: the difference is told to who watches.
+    let label = [
+        "label",
+        "--overwrite",
+        "node",
+        node,
+        "edge-hub/pool=elsewhere",
+    ];
+    cluster.kubectl().run(&label).ok();
+    for watch in &mut watches {
+        let mut told = [watch.event(SOON), watch.event(SOON), watch.event(SOON)];
+        told.sort_by(|a, b| a.meta.name.cmp(&b.meta.name));
+        assert_eq!(words(&told), "DELETED back, ADDED hidden, ADDED there");
+        watch.silent(MOMENT);
+    }
+    let list = proxy.get(&path).json();
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(2), "{list}");
+    // And it is kept so.
+    door.cut();
+    let list = proxy.get(&path).json();
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(2), "{list}");
+}
+
+#[test]
+fn what_a_service_asks_for_reaches_open_watches() {
+    let cluster = Cluster::shared();
+    let (namespace, node) = ("t-news", "edge-news");
+    let user = format!("system:node:{node}");
+    cluster.user("news", &user, "system:nodes");
+    apply(
+        cluster,
+        [json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node } })],
+    );
+    let mut door = Door::with(cluster, namespace, |setup| {
+        setup
+            .set("node_name", node)
+            .identity(cluster, &user, "news")
+    });
+    let none = json!({});
+    apply(
+        cluster,
+        service(namespace, "a", "ClusterIP", &none, &[node, "far"]),
+    );
+    apply(
+        cluster,
+        service(namespace, "b", "ClusterIP", &none, &["far"]),
+    );
+    let proxy = door.client().agent("kube-proxy/v1");
+    let path = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices");
+    let version = proxy.get(&path).json()["metadata"]["resourceVersion"]
+        .as_str()
+        .expect("a version")
+        .to_owned();
+    let plain = format!("{path}?watch=true&resourceVersion={version}");
+    let mut old = proxy.watch(&plain, JSON);
+    let mut watches: Vec<Watch> = [JSON, PROTOBUF_WATCH]
+        .map(|accept| proxy.watch(&format!("{path}?{WATCH_LIST}"), accept))
+        .into();
+    for watch in &mut watches {
+        let told = watch.initial(SOON);
+        assert!(
+            told[..2].iter().all(|event| on(event, "far")),
+            "{}",
+            words(&told)
+        );
+    }
+    let annotate = |name: &str, value: &str| {
+        cluster
+            .kubectl()
+            .run(&[
+                "-n",
+                namespace,
+                "annotate",
+                "--overwrite",
+                "service",
+                name,
+                value,
+            ])
+            .ok();
+    };
+    annotate("a", "edge-hub/topology=node");
+    for watch in &mut watches {
+        let event = watch.event(SOON);
+        assert_eq!(words(std::slice::from_ref(&event)), "MODIFIED a-x");
+        assert!(on(&event, node) && !on(&event, "far"));
+        watch.silent(MOMENT);
+    }
+    // Who takes no bookmarks would be led back to an old version.
+    let event = old.event(SOON);
+    assert!(
+        event.kind == "ERROR" && has(&event.bytes, "410"),
+        "{event:?}"
+    );
+    // Who lists before and watches after the change is told, too.
+    let list = proxy.get(&path).json();
+    assert!(
+        !list["items"][0]["endpoints"].to_string().contains("far"),
+        "{list}"
+    );
+    let since = list["metadata"]["resourceVersion"]
+        .as_str()
+        .expect("a version")
+        .to_owned();
+    annotate("b", "openyurt.io/topologyKeys=kubernetes.io/hostname");
+    for watch in &mut watches {
+        let event = watch.event(SOON);
+        assert_eq!(words(std::slice::from_ref(&event)), "MODIFIED b-x");
+        assert!(!on(&event, "far"));
+    }
+    let mut late = proxy.watch(
+        &format!("{path}?watch=true&allowWatchBookmarks=true&resourceVersion={since}"),
+        JSON,
+    );
+    let mut told = [late.event(SOON), late.event(SOON)];
+    told.sort_by(|a, b| a.meta.name.cmp(&b.meta.name));
+    assert_eq!(words(&told), "MODIFIED a-x, MODIFIED b-x");
+    assert!(told.iter().all(|event| !on(event, "far")));
+    // The client is where it was: its bookmark says so.
+    let bookmark = late.poll(SOON).expect("a bookmark");
+    assert_eq!(
+        (&*bookmark.kind, &bookmark.meta.resource_version),
+        ("BOOKMARK", &since)
+    );
+
+    // A filter that is switched off.
+    door.hub.reload("filters", json!(["-servicetopology"]));
+    for watch in &mut watches {
+        let mut told = [watch.event(SOON), watch.event(SOON)];
+        told.sort_by(|a, b| a.meta.name.cmp(&b.meta.name));
+        assert_eq!(words(&told), "MODIFIED a-x, MODIFIED b-x");
+        assert!(told.iter().all(|event| on(event, "far")));
+    }
+    // A watch of what a filter cannot read.
+    door.hub.reload("filters", json!([]));
+    until("the filter is on again", SOON, || {
+        let list = proxy.get(&path).json();
+        (!list["items"][0]["endpoints"].to_string().contains("far")).then_some(())
+    });
+    let watch = format!("{path}?watch=true&resourceVersion={since}");
+    for accept in [
+        "application/json;as=Table;v=v1;g=meta.k8s.io",
+        "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
+    ] {
+        proxy.call(Call::get(&watch).accept(accept)).expect(502);
+    }
 }

@@ -97,7 +97,7 @@ fn bootstrap_token(cluster: &Cluster, token: &str, more: &[(&str, &str)]) {
     );
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     let mut letters = Vec::new();
     edge_hub::object::base64::put(bytes, &mut letters);
     String::from_utf8(letters).expect("letters")

@@ -12,6 +12,7 @@ use super::logging::one_line;
 use super::say;
 use crate::config::Config;
 use crate::error::Exit;
+use crate::limits::{CLOCK_BEHIND_SECS, CLOCK_FLOOR_UNIX_SECS_MAX};
 use crate::sys::clock::{Sanity, rfc3339, sane, system_unix_secs};
 
 /// Checks everything, prints the findings, and tells whether `run` would come up.
@@ -22,6 +23,7 @@ pub(super) fn check(path: &Path) -> Exit {
     match Config::load(path) {
         Ok(config) => {
             findings.ok(format!("configuration {} is good", path.display()));
+            last_time(&mut findings, &config, now_secs);
             let running = network::running(&config);
             let loaded = files::check(&mut findings, &config, now_secs);
             cache::check(&mut findings, &config);
@@ -73,6 +75,19 @@ impl Findings {
         } else {
             Exit::Findings
         }
+    }
+}
+
+/// What the hub knew at its last run is past, whatever the clock says.
+fn last_time(findings: &mut Findings, config: &Config, now_secs: u64) {
+    let known = crate::hub::last_time::look(&config.state_dir);
+    if known <= CLOCK_FLOOR_UNIX_SECS_MAX && now_secs + CLOCK_BEHIND_SECS < known {
+        findings.fail(format!(
+            "clock says {}, and it was {} when the hub last knew: the hub goes by that, others on this machine do not; \
+             set it (ntpd, chronyd, date -s)",
+            rfc3339(now_secs),
+            rfc3339(known)
+        ));
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use super::Findings;
 use crate::admin::status::Status;
 use crate::cli::status::fetch;
-use crate::config::Config;
+use crate::config::{ClientFrom, Config};
 
 /// The hub that runs now with this configuration's admin address, if one does.
 pub(super) fn running(config: &Config) -> Option<Status> {
@@ -28,6 +28,12 @@ pub(super) fn check(findings: &mut Findings, config: &Config, running: Option<St
     }
     for at in &config.listen {
         port(findings, "listen", *at, config, running.is_some());
+    }
+    if let Some(at) = config.local_listen {
+        port(findings, "local_listen", at, config, running.is_some());
+        if config.client.is_none() && config.client_from == ClientFrom::Files {
+            findings.warn("local_listen: without `client_cert` everybody there needs a token of their own; set it to the node's pair");
+        }
     }
     port(
         findings,

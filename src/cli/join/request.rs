@@ -34,7 +34,7 @@ pub(super) fn fetch(terms: &Terms<'_>) -> Result<Pair, Failure> {
     // First the key, then the request: a request whose key is lost is of no use to anybody.
     terms
         .place
-        .keep_pending(&pending)
+        .keep_pending(&pending.text())
         .map_err(|error| failed(Exit::Failed, error.to_string()))?;
     let request = pending.request(terms.wanted).map_err(made)?;
     told(format!("asked    for a certificate, as {}", pending.name()));
@@ -48,7 +48,7 @@ pub(super) fn fetch(terms: &Terms<'_>) -> Result<Pair, Failure> {
         })?;
     terms
         .place
-        .keep(&pair, &pending)
+        .keep(&pending.text_of_pair(&pair))
         .map_err(|error| failed(Exit::Failed, error.to_string()))?;
     terms.place.forget_pending();
     Ok(pair)

@@ -1,6 +1,6 @@
 //! Measures the hub and checks its budgets. `tests/bench/run` builds both and calls this.
 //!
-//! `edge-hub-bench HUB BUDGETS [--quick] [--only GROUP] [--guest FOUND] [--record WHEN ON]`
+//! `edge-hub-bench HUB BUDGETS [--quick] [--only GROUP] [--cross TARGET_DIR] [--guest FOUND] [--record WHEN ON]`
 
 mod client;
 mod flash;
@@ -16,6 +16,13 @@ use process::Bench;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use table::Table;
+
+/// What cross/build builds for.
+const CROSS: [&str; 3] = [
+    "armv7-unknown-linux-musleabihf",
+    "aarch64-unknown-linux-musl",
+    "x86_64-unknown-linux-musl",
+];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -62,6 +69,16 @@ async fn measure(words: &[String]) -> bool {
             "dist_size",
             std::fs::metadata(&bench.hub).expect("the hub").len() as f64,
         );
+    }
+    if let Some(dir) = after("--cross", 1) {
+        for target in CROSS {
+            let program = Path::new(&dir).join(target).join("dist/edge-hub");
+            let name = format!("size_{}", target.split('-').next().expect("a word"));
+            match std::fs::metadata(&program) {
+                Ok(file) => table.add(&name, file.len() as f64),
+                Err(e) => table.fail(&name, &format!("{}: {e}", program.display())),
+            }
+        }
     }
     if wanted("memory") {
         memory::measure(&bench, &mut table).await;

@@ -1,0 +1,445 @@
+//! A client's watch, from its first answer to its end: passed on while there is an API server to pass on from, held while
+//! there is none, and taken up again where the client is. The client sees one answer.
+
+use super::catch_up::Failed;
+use super::handle::{Exchange, Peer, text};
+use crate::access::{self, Caller, Who};
+use crate::cache::answer::{self, List};
+use crate::cache::watched::Follower;
+use crate::filter::list::Fault;
+use crate::hub::Shared;
+use crate::limits;
+use crate::object::Encoding;
+use crate::reply::filtered;
+use crate::reply::list::write_added;
+use crate::reply::script::{BrokenOff, Pen};
+use crate::request::agent::Class;
+use crate::request::{accept, classify};
+use crate::upstream::{RequestBody, ResponseBody};
+use crate::watch::ask::Ask;
+use crate::watch::event;
+use crate::watch::relay::{Ended, Lens, Relay};
+use crate::watch::told::{GoOn, Told};
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+/// A watch, before its answer begins.
+pub struct Watch {
+    pub shared: Rc<Shared>,
+    pub peer: Rc<Peer>,
+    pub who: Who,
+    pub ask: Ask,
+    pub encoding: Encoding,
+    pub told: Told,
+    /// What the program is that asks; `None`: one whose answers are not kept.
+    pub class: Option<Class>,
+    pub lifetime: Duration,
+    /// What the client sees it through.
+    pub lens: Option<Box<Lens>>,
+}
+
+/// What the answer begins with.
+pub enum Begin {
+    /// What the API server says.
+    Up(Stream),
+    /// Nothing. What the client holds, where that is kept.
+    Silent(Option<List>),
+    /// The objects of a list as ADDED; then the annotated bookmark, if the client waits for it.
+    Replay(List),
+    /// 410: the client shall list again. The answer ends after it.
+    Expired,
+}
+
+/// An answer of the API server, and who follows it.
+pub type Stream = Box<(ResponseBody, Option<Follower>)>;
+
+/// A watch under way.
+pub(super) struct Splice {
+    pub(super) shared: Rc<Shared>,
+    pub(super) peer: Rc<Peer>,
+    pub(super) who: Who,
+    pub(super) ask: Ask,
+    pub(super) rank: u8,
+    started: Instant,
+    /// When the client, or else the hub, wants it to end.
+    until: Instant,
+    pub(super) relay: Relay,
+    /// Streams in a row that were over at once.
+    fruitless: u32,
+}
+
+/// What became of asking the API server again.
+enum Attempt {
+    Up(Stream),
+    /// It may be asked again, after this at the earliest.
+    Later(Duration),
+    /// It no longer has what came after the client's version.
+    Expired,
+    /// It says that to this client, or to this request, there is nothing more to say. The client shall hear it itself.
+    Over,
+}
+
+impl Watch {
+    /// Writes the answer. It ends when its time is over, when the hub ends, or when nothing true can follow.
+    pub async fn run(self, pen: Pen, begin: Begin) -> Result<(), BrokenOff> {
+        let started = Instant::now();
+        let mut stop = pin!(self.shared.draining());
+        let mut splice = Splice {
+            started,
+            until: started + self.lifetime,
+            relay: Relay::new(pen, self.encoding, self.told, self.lens),
+            rank: self.class.map_or(0, |class| class as u8 + 1),
+            shared: self.shared,
+            peer: self.peer,
+            who: self.who,
+            ask: self.ask,
+            fruitless: 0,
+        };
+        // What is rare is boxed: it would be part of every quiet watch.
+        let mut next = match begin {
+            Begin::Up(stream) => Some(stream),
+            begin => Box::pin(splice.begin(begin, stop.as_mut())).await,
+        };
+        while let Some(stream) = next {
+            let (mut body, follower) = *stream;
+            let since = Instant::now();
+            splice.relay.begin(follower);
+            let ended = loop {
+                match splice.relay.run(&mut body, stop.as_mut()).await {
+                    Ended::News => match Box::pin(splice.reconsider()).await {
+                        Ok(()) => {}
+                        Err(ended) => break ended,
+                    },
+                    ended => break ended,
+                }
+            };
+            drop(body);
+            splice.fruitless = match since.elapsed() < limits::FRUITLESS_MAX {
+                true => splice.fruitless.saturating_add(1),
+                false => 0,
+            };
+            next = Box::pin(splice.after(ended, stop.as_mut())).await;
+        }
+        splice.end().await
+    }
+}
+
+impl Splice {
+    /// Says what can be said without an API server. `None`: the watch is over.
+    async fn begin(
+        &mut self,
+        begin: Begin,
+        stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Option<Stream> {
+        match begin {
+            Begin::Up(stream) => return Some(stream),
+            Begin::Silent(held) => self.remember(held),
+            Begin::Replay(list) => self.replay(list).await?,
+            Begin::Expired => return self.expire(None).await,
+        }
+        self.hold(None, stop).await
+    }
+
+    /// What follows on a stream that is over.
+    async fn after(
+        &mut self,
+        ended: Ended,
+        stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Option<Stream> {
+        match ended {
+            Ended::Stopped | Ended::Failed => return None,
+            Ended::Backwards => return self.expire(None).await,
+            Ended::NotFiltered(why) => {
+                filtered::note(&Fault::Cannot(why));
+                return self.fail(500, "InternalError", NOT_FILTERED).await;
+            }
+            Ended::Expired(said) => return self.hold(Some(said), stop).await,
+            // The API server has ended it because its time is over, not because it is restarted.
+            Ended::Finished if Instant::now() + limits::WATCH_END_SLACK >= self.until => {
+                return None;
+            }
+            Ended::Finished | Ended::Broke | Ended::News => {}
+        }
+        if self.relay.is_torn() {
+            return None;
+        }
+        match self.relay.told.go_on() {
+            GoOn::After | GoOn::Afresh => self.hold(None, stop).await,
+            GoOn::End => None,
+            GoOn::Fail => self.fail(503, "ServiceUnavailable", BROKE_OFF).await,
+        }
+    }
+
+    /// Holds the watch until it goes on. `None`: it is over. `expired`: the API server has said that it no longer has what
+    /// came after the client's version.
+    async fn hold(
+        &mut self,
+        expired: Option<Bytes>,
+        stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Option<Stream> {
+        let _holding = self.shared.held.hold();
+        let follower = self.relay.take_follower();
+        let is_table = self.ask.takes_tables();
+        if self.relay.held.is_none()
+            && let (false, Some(follower), Some(version)) =
+                (is_table, follower, self.relay.told.version())
+        {
+            let held = follower.into_held(version).await;
+            self.remember(held);
+        }
+        let until = self.until;
+        tokio::select! {
+            biased;
+            () = stop => None,
+            () = sleep_until(until) => None,
+            next = self.goes_on(expired) => next,
+        }
+    }
+
+    async fn goes_on(&mut self, mut expired: Option<Bytes>) -> Option<Stream> {
+        let mut failed = self.fruitless;
+        let mut least = Duration::ZERO;
+        loop {
+            self.wait(failed, least).await?;
+            least = Duration::ZERO;
+            failed = failed.saturating_add(1);
+            if let Some(said) = expired.take() {
+                match Box::pin(self.catch_up()).await {
+                    Ok(()) => {}
+                    Err(Failed::Later) => {
+                        expired = Some(said);
+                        continue;
+                    }
+                    Err(Failed::Over) => return None,
+                    Err(why) => {
+                        log::debug!("watch: the client must list again: {why}");
+                        return self.expire(Some(said)).await;
+                    }
+                }
+            }
+            let turn = self.shared.resumes.turn(self.rank).await;
+            let attempt = Box::pin(self.attempt()).await;
+            drop(turn);
+            match attempt {
+                Attempt::Up(stream) => {
+                    self.relay.told.goes_on();
+                    let resumed = &self.shared.held.resumed;
+                    resumed.set(resumed.get() + 1);
+                    return Some(stream);
+                }
+                Attempt::Later(wait) => least = wait,
+                Attempt::Expired => expired = Some(self.expired()),
+                Attempt::Over => return None,
+            }
+        }
+    }
+
+    /// Waits until the API server may be asked. `None`: the watch is over.
+    async fn wait(&mut self, failed: u32, least: Duration) -> Option<()> {
+        let upstream = Rc::clone(&self.shared.upstream);
+        if !upstream.link().is_down() {
+            sleep(self.pause(failed).max(least)).await;
+            return Some(());
+        }
+        if self.relay.told.go_on() == GoOn::Afresh {
+            self.begin_offline().await?;
+        }
+        upstream.link().not_down().await;
+        sleep(self.spread()).await;
+        Some(())
+    }
+
+    /// The link is gone before the client was told anything: what is kept is told instead.
+    async fn begin_offline(&mut self) -> Option<()> {
+        let asked = classify(&self.ask.again(None, self.secs_left())?).ok()?;
+        let found = answer::find_list(&self.shared.cache, &asked, self.who, now()).await;
+        match found {
+            Some((list, _)) if list.encoding == self.relay.encoding => self.replay(list).await,
+            _ if self.relay.told.waits_for_mark() => {
+                self.fail(503, "ServiceUnavailable", BROKE_OFF).await;
+                None
+            }
+            _ => Some(()),
+        }
+    }
+
+    /// Tells a kept list. `None`: it cannot be read.
+    async fn replay(&mut self, list: List) -> Option<()> {
+        if write_added(&self.relay.pen, &list).await.is_err() {
+            // Not 410: the list that the client would then ask for cannot be read either.
+            let message = "edge-hub can no longer read what it kept of these objects";
+            self.fail(500, "InternalError", message).await;
+            return None;
+        }
+        if self.relay.told.waits_for_mark() {
+            let mut out = Vec::new();
+            let version = &list.view.version;
+            event::write_bookmark(list.encoding, &list.type_meta, version, true, &mut out);
+            self.relay.write(Bytes::from(out)).await;
+        }
+        self.relay.wrote |= !list.view.is_empty();
+        self.relay.told.everything(&list.view.version);
+        self.remember(Some(list));
+        Some(())
+    }
+
+    fn remember(&mut self, held: Option<List>) {
+        self.relay.held = held.and_then(|list| self.shared.held.remember(list));
+    }
+
+    /// Asks the API server for what follows on what the client was told.
+    async fn attempt(&mut self) -> Attempt {
+        let told = &self.relay.told;
+        let from = told.version().filter(|_| told.go_on() == GoOn::After);
+        let Some(head) = self.ask.again(from, self.secs_left()) else {
+            return Attempt::Over;
+        };
+        let Ok(asked) = classify(&head) else {
+            return Attempt::Over;
+        };
+        let exchange = Exchange::new(&self.shared, &self.peer, &asked);
+        let Some(caller) = self.caller(&head.headers) else {
+            return Attempt::Over;
+        };
+        if exchange.introduce(caller, &head).await.is_some() {
+            return Attempt::Over;
+        }
+        if let Some(lens) = self
+            .relay
+            .lens
+            .as_mut()
+            .filter(|l| l.stage.judge().is_blind())
+        {
+            // The client was told what is kept, which needs no judge.
+            match self.shared.filters.judge(&asked).await {
+                Some(judge) if judge.is_blind() => return Attempt::Later(limits::OWN_RETRY_MIN),
+                Some(judge) => lens.stage.take(judge),
+                None => {}
+            }
+        }
+        let way = exchange.way(caller);
+        let send = self.shared.upstream.send(way, &head, RequestBody::Empty);
+        let response = match timeout(limits::RESUME_WAIT, send).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                log::debug!("watch not taken up: {error}");
+                return Attempt::Later(Duration::ZERO);
+            }
+            Err(_) => return Attempt::Later(Duration::ZERO),
+        };
+        let (head, body) = response.into_parts();
+        exchange.learn(caller, head.status);
+        match head.status.as_u16() {
+            200 if self.goes_on_as_it_began(&head.headers) => {
+                let (cache, encoding) = (&self.shared.cache, self.relay.encoding);
+                let follower = Follower::new(cache, &asked, self.who, encoding);
+                Attempt::Up(Box::new((body, follower)))
+            }
+            410 if from.is_some() => Attempt::Expired,
+            429 | 500..=599 => Attempt::Later(retry_after(&head.headers)),
+            _ => Attempt::Over,
+        }
+    }
+
+    /// Who asks, and their way up, which may be another by now, or none.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
+        let rules = self.shared.rules();
+        let caller = access::authenticate(self.peer.proof(), headers, &rules).ok()?;
+        (caller.who == self.who).then_some(caller)
+    }
+
+    fn goes_on_as_it_began(&self, headers: &HeaderMap) -> bool {
+        accept::encoding_of(text(headers, header::CONTENT_TYPE)) == Some(self.relay.encoding)
+            && matches!(text(headers, header::CONTENT_ENCODING), "" | "identity")
+    }
+
+    /// Whole seconds that the watch has left, and never none: to a server that is no end.
+    pub(super) fn secs_left(&self) -> u64 {
+        let left = self.until.saturating_duration_since(Instant::now());
+        (left + Duration::from_millis(999)).as_secs().max(1)
+    }
+
+    /// How long this watch waits when the link is back: the node's own components come first, and ten thousand hubs
+    /// must not come back in the same moment.
+    fn spread(&self) -> Duration {
+        let most = self.shared.config.borrow().probe_min * limits::RESUME_SPREAD_FACTOR;
+        let quarter = most / 4;
+        match self.rank > Class::Named as u8 + 1 {
+            true => self.up_to(quarter),
+            false => quarter + self.up_to(most - quarter),
+        }
+    }
+
+    /// How long it waits after so many failures.
+    fn pause(&self, failed: u32) -> Duration {
+        if failed == 0 {
+            return Duration::ZERO;
+        }
+        let config = self.shared.config.borrow();
+        let (least, most) = (config.probe_min, config.probe_max);
+        let ceiling = least.saturating_mul(1 << (failed - 1).min(16)).min(most);
+        drop(config);
+        self.up_to(ceiling).max(least / 10)
+    }
+
+    fn up_to(&self, most: Duration) -> Duration {
+        let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX - 1);
+        Duration::from_micros(self.shared.random() % (micros + 1))
+    }
+
+    /// Tells the client to list again, in the API server's own words where it has said so. Always the end.
+    async fn expire(&mut self, said: Option<Bytes>) -> Option<Stream> {
+        let expired = &self.shared.held.expired;
+        expired.set(expired.get() + 1);
+        let said = said.unwrap_or_else(|| self.expired());
+        self.relay.write(said).await;
+        None
+    }
+
+    /// As the API server would say it.
+    fn expired(&self) -> Bytes {
+        let message = "too old resource version: edge-hub knows a newer one; list again";
+        self.error(410, "Expired", message)
+    }
+
+    /// Ends with an error. Always the end.
+    async fn fail(&mut self, code: u16, reason: &str, message: &str) -> Option<Stream> {
+        let error = self.error(code, reason, message);
+        self.relay.write(error).await;
+        None
+    }
+
+    fn error(&self, code: u16, reason: &str, message: &str) -> Bytes {
+        let mut out = Vec::new();
+        event::write_error(self.relay.encoding, code, reason, message, &mut out);
+        Bytes::from(out)
+    }
+
+    async fn end(self) -> Result<(), BrokenOff> {
+        if self.relay.is_torn() {
+            return Err(BrokenOff("a watch event was torn"));
+        }
+        if !self.relay.wrote {
+            sleep_until(self.started + limits::HELD_MIN).await;
+        }
+        Ok(())
+    }
+}
+
+const NOT_FILTERED: &str =
+    "edge-hub: an event cannot be read by the filters that answers to this program must pass";
+const BROKE_OFF: &str = "edge-hub: the watch broke off before its initial events were complete";
+
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+/// What the API server wants to be waited for, within what anybody would wait.
+fn retry_after(headers: &HeaderMap) -> Duration {
+    let secs = text(headers, header::RETRY_AFTER).parse().unwrap_or(0);
+    Duration::from_secs(secs).min(limits::RETRY_AFTER_MAX)
+}
