@@ -126,6 +126,9 @@ pub const HELD_MIN: Duration = Duration::from_millis(1200);
 /// scanner recurses once a level, about 150 bytes of stack each.
 pub const JSON_DEPTH_MAX: usize = 128;
 
+/// Messages within messages that are shown as such; what lies deeper is shown as bytes. A pod's have ten.
+pub const PROTO_SHOWN_DEPTH_MAX: usize = 32;
+
 /// Bytes of an `apiVersion` or a `kind`. The API server bounds both well below: a group is a DNS name (253) and a kind
 /// a label (63).
 pub const TYPE_NAME_BYTES_MAX: usize = 256;
@@ -511,6 +514,9 @@ pub const LINKS_WILD_MAX: usize = LINKS_MAX / 2;
 /// When links that could not be made are tried again.
 pub const LINK_RETRY_EVERY: Duration = Duration::from_secs(60);
 
+/// Devices whose wear is shown: a machine has one or two.
+pub const FLASH_DEVICES_MAX: usize = 16;
+
 /// Connections to the control socket: a person or two with a command each.
 pub const CONTROL_CONNECTIONS_MAX: usize = 4;
 /// When a control socket that could not be opened is tried again.
@@ -566,8 +572,10 @@ pub const RING_BUDGET_LEAST_BYTES: u64 = 64 * 1024;
 pub const RING_FREE_SEGMENTS: usize = 3;
 /// Fewer segments leave nothing to live in beside the head and the free ones.
 pub const RING_SEGMENTS_MIN: u16 = 8;
-/// Files of a ring of the largest cap with the smallest segments of a default ring.
+/// More files than any ring has, also while it changes from many small ones to few large ones.
 pub const RING_SEGMENTS_MAX: u16 = 4096;
+/// Bytes of one. The smallest takes a frame of 24 KiB; a larger one than these takes long to carry on.
+pub const RING_SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 32 * 1024..=1024 * 1024;
 /// Up to this cap a ring has 32 segments, above 64 (flash.md 3.1).
 pub const RING_SMALL_BYTES: u64 = 8 << 20;
 /// What a record takes beside its value: key, ids, lengths.
@@ -587,12 +595,18 @@ const _: () = assert!(
 pub const RING_DROPS_PER_FRAME: usize = 1024;
 /// Items adopted between two looks at the room that is left.
 pub const RING_ADOPT_RECORDS: usize = 256;
-/// Bytes of values that may wait for the store's thread while the flash is slow. Over it a list is not kept, the client does
-/// not wait (design.md rule 4); and what is not kept may not come again for hours, so this is half of the cap, within
-/// these: all that a node lists at its start, while an SD card pauses for seconds.
-pub const RING_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 2 * 1024 * 1024..=16 * 1024 * 1024;
-/// Bytes of a list's items that go to the thread together: fewer wake-ups.
+/// Bytes that may wait for the store's thread while the flash is slow. Over it a list is not kept, the client does not wait
+/// (design.md rule 4); and what is not kept may not come again for hours, so this is a quarter of the cap, within these.
+/// Compressed that is all that a node lists at its start, while an SD card pauses for seconds.
+pub const RING_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 1024 * 1024..=4 * 1024 * 1024;
+/// Of them, those above which what comes is compressed: a thread that keeps up is spared it.
+pub const RING_QUEUE_PLAIN_BYTES: usize = 128 * 1024;
+/// What a message takes beside what it brings.
+pub const RING_MESSAGE_BYTES: usize = 256;
+/// Bytes of a list's items that go to the thread together: fewer wake-ups, and neighbours that compress together.
 pub const RING_BATCH_BYTES: usize = 16 * 1024;
+/// The largest that is compressed before it goes there: a lone object of up to 2 MiB is not worth a second buffer.
+pub const RING_BATCH_COMPRESSED_BYTES_MAX: usize = 256 * 1024;
 /// Stack of the store's thread: frames lie on the heap.
 pub const RING_STACK_BYTES: usize = 256 * 1024;
 /// With nothing to do the thread wakes this often.

@@ -4,6 +4,8 @@
 mod flash;
 #[path = "power_cut/model.rs"]
 mod model;
+#[path = "power_cut/month.rs"]
+mod month;
 #[path = "power_cut/rng.rs"]
 mod rng;
 #[path = "power_cut/work.rs"]

@@ -2,8 +2,8 @@
 
 use super::metrics::{From, Sample, answers};
 use super::status::{
-    Certificate, Collection, CollectionState, Connections, Flash, Link, Reach, Requests, Server,
-    Status, Store, Tokens,
+    Certificate, Collection, CollectionState, Connections, Flash, FlashDevice, Link, Reach,
+    Requests, Server, Status, Store, Tokens,
 };
 use crate::cache::key::Scope;
 use crate::cache::{Cache, Shown};
@@ -17,13 +17,21 @@ use crate::object::Encoding;
 use crate::store::Totals;
 use crate::store::ring::thread::Stats;
 use crate::sys::clock;
+use crate::sys::wear::{Worn, worn};
+use std::path::Path;
 use std::time::Instant;
+
+/// Where the kernel shows its devices.
+const SYS: &str = "/sys";
 
 /// Everything.
 pub fn status(shared: &Shared) -> Status {
     let config = shared.config.borrow();
     let cache = shared.cache.borrow();
     let open = config.connections_max - shared.connections.available_permits();
+    let worn = worn(Path::new(SYS));
+    let mut warnings = shared.warnings();
+    warnings.extend(worn.iter().filter_map(Worn::warning));
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node_name: config.node_name.clone(),
@@ -32,6 +40,7 @@ pub fn status(shared: &Shared) -> Status {
         link: link(shared),
         servers: shared.upstream.status().into_iter().map(server).collect(),
         store: store(&cache),
+        flash_devices: worn.into_iter().map(flash_device).collect(),
         collections: cache
             .shown(Instant::now())
             .into_iter()
@@ -51,7 +60,7 @@ pub fn status(shared: &Shared) -> Status {
             issuer: shared.issuer(),
         },
         certificates: certificates(shared),
-        warnings: shared.warnings(),
+        warnings,
     }
 }
 
@@ -98,6 +107,15 @@ fn flash(stats: &Stats) -> Flash {
         rotten: counts.rotten,
         opening_millis: stats.opening.as_millis() as u64,
         off: stats.off.clone(),
+    }
+}
+
+fn flash_device(worn: Worn) -> FlashDevice {
+    FlashDevice {
+        device: worn.device,
+        life_used_percent: worn.life_used_percent,
+        reserve_used_percent: worn.reserve_used_percent,
+        erases_max: worn.erases_max,
     }
 }
 
@@ -374,6 +392,28 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
             u64::from(cache.flash().is_some_and(|flash| flash.off.is_none())),
         ),
     ];
+    let worn = worn(Path::new(SYS));
+    let most = |of: fn(&Worn) -> Option<u64>| worn.iter().filter_map(of).max();
+    let wear = [
+        (
+            "edge_hub_flash_life_used_percent",
+            "Of the life of the machine's eMMC, what is used at most, in steps of 10; 110: all of it.",
+            most(|w| w.life_used_percent),
+        ),
+        (
+            "edge_hub_flash_reserve_used_percent",
+            "Of the blocks that it has in reserve, what is used at least: 0, 80 or 90.",
+            most(|w| w.reserve_used_percent),
+        ),
+        (
+            "edge_hub_flash_erases_max",
+            "Times that UBI has erased the block that was erased most often.",
+            most(|w| w.erases_max),
+        ),
+    ];
+    samples.extend(
+        (wear.into_iter()).filter_map(|(name, help, value)| Some(gauge(name, help, value?))),
+    );
     let Some(flash) = cache.flash().as_ref().map(flash) else {
         return samples;
     };

@@ -21,6 +21,8 @@ pub struct Status {
     pub servers: Vec<Server>,
     /// What all kept answers take.
     pub store: Store,
+    /// The machine's, where the kernel tells of their wear.
+    pub flash_devices: Vec<FlashDevice>,
     /// What is kept.
     pub collections: Vec<Collection>,
     /// Of clients.
@@ -151,6 +153,20 @@ pub struct Flash {
     pub opening_millis: u64,
     /// Why nothing is written any more.
     pub off: Option<String>,
+}
+
+/// What is known of the wear of one device.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FlashDevice {
+    /// `mmc0:0001`, `ubi0`.
+    pub device: String,
+    /// Of an eMMC's life, so much is used at most, in steps of ten; 110: all of it.
+    pub life_used_percent: Option<u64>,
+    /// Of an eMMC's blocks in reserve, so much is used at least.
+    pub reserve_used_percent: Option<u64>,
+    /// Times that UBI has erased the block that was erased most often.
+    pub erases_max: Option<u64>,
 }
 
 /// One collection that is kept.

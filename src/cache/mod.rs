@@ -25,7 +25,7 @@ use crate::store::{CollectionId, Fill, NotKept, Store, Totals, View};
 use key::{Key, Scope};
 use siphasher::sip::SipHasher24;
 use std::cell::Cell;
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::time::{Duration, Instant};
@@ -412,7 +412,11 @@ impl Cache {
         sole: Option<u64>,
     ) -> Result<CollectionId, NotKept> {
         self.allow(key);
-        self.make_room_in_table(key);
+        if !self.make_room_in_table(key) {
+            self.store.abort(fill);
+            self.counts.not_kept(NotKept::NoRoom);
+            return Err(NotKept::NoRoom);
+        }
         // Not what it was begun for: only the answer itself told its form, and another may have been quicker.
         let replaces = self.id(key);
         let (name, note) = (key.to_bytes(), note.to_bytes());
@@ -435,23 +439,28 @@ impl Cache {
         Ok(id)
     }
 
-    /// Clears what the store has evicted; if the table is still full, the oldest entry goes.
-    fn make_room_in_table(&mut self, key: &Key) {
+    /// Clears what the store has evicted; if the table is still full, the oldest entry of the lowest class goes. False: all
+    /// are of a higher class than this one.
+    fn make_room_in_table(&mut self, key: &Key) -> bool {
         if self.table.len() < limits::COLLECTIONS_MAX || self.table.contains_key(key) {
-            return;
+            return true;
         }
         let store = &self.store;
         self.table.retain(|_, e| store.contains(e.id) || e.live > 0);
-        if self.table.len() >= limits::COLLECTIONS_MAX {
-            let now = Instant::now();
-            let oldest = self
-                .table
-                .iter()
-                .max_by_key(|(_, e)| (e.live == 0, e.age(now)))
-                .map(|(k, _)| k.clone());
-            if let Some(oldest) = oldest {
-                self.remove(&oldest);
+        if self.table.len() < limits::COLLECTIONS_MAX {
+            return true;
+        }
+        let now = Instant::now();
+        let class = |key: &Key| self.agents.class(&key.agent);
+        let worst = (self.table.iter())
+            .max_by_key(|(key, e)| (Reverse(class(key)), e.live == 0, e.age(now)))
+            .map(|(key, _)| key.clone());
+        match worst.filter(|worst| class(worst) <= class(key)) {
+            Some(worst) => {
+                self.remove(&worst);
+                true
             }
+            None => false,
         }
     }
 

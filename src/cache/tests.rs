@@ -495,3 +495,47 @@ fn what_is_the_hubs_own_is_found_again_and_by_nobody_else() {
     again.restore([recovered(id, b"\x02tokens")].into_iter());
     assert_eq!(own(&mut again).as_deref(), Some("b=2"));
 }
+
+/// Whoever invents names or selectors has a place in the table for each: it took the kubelet's.
+#[test]
+fn a_full_table_gives_up_the_lowest_class_first() {
+    let kept = Kept::new();
+    let mut cache = kept.0.borrow_mut();
+    // It is the table that is full, not the store.
+    cache.store = Store::Ram(Ram::new(16 << 20));
+    let Some(Scope::Document(document)) = super::key::scope(&kept.asked("/version")) else {
+        panic!("no document");
+    };
+    let key = |agent: &str, n: usize| Key {
+        agent: agent.into(),
+        who: WHO,
+        scope: Scope::Document(super::key::Document {
+            accept: n.to_string(),
+            ..document.clone()
+        }),
+        encoding: Encoding::Json,
+        form: Form::Object,
+    };
+    let keep = |cache: &mut Cache, key: &Key| {
+        let class = cache.admit(key).unwrap();
+        let fill = cache.begin(key, class);
+        let note = super::note::Note::Document;
+        cache.commit(key, fill, "", &note, None)
+    };
+    let kubelets = 10;
+    for n in 0..kubelets {
+        keep(&mut cache, &key("kubelet", n)).unwrap();
+    }
+    for n in 0..limits::COLLECTIONS_MAX + 50 {
+        keep(&mut cache, &key("whoever", n)).unwrap();
+    }
+    let of = |cache: &Cache, agent: &str| cache.table.keys().filter(|k| k.agent == agent).count();
+    assert_eq!(of(&cache, "kubelet"), kubelets);
+    assert_eq!(of(&cache, "whoever"), limits::COLLECTIONS_MAX - kubelets);
+    for n in 0..limits::COLLECTIONS_MAX {
+        keep(&mut cache, &key("kubelet", n)).unwrap();
+    }
+    assert_eq!(of(&cache, "kubelet"), limits::COLLECTIONS_MAX);
+    assert_eq!(keep(&mut cache, &key("whoever", 1)), Err(NotKept::NoRoom));
+    assert_eq!(of(&cache, "kubelet"), limits::COLLECTIONS_MAX);
+}

@@ -236,7 +236,7 @@ pub const KEYS: &[Key] = keys! {
     "cache_dir", Kind::Path, r#""/etc/kubernetes/cache""#, Restart, cache_dir, "Where answers are kept on flash, and where each program's name leads to a list of what is kept for it.";
     "cache_max_bytes", Kind::Bytes { min: CACHE_BYTES_MIN, max: CACHE_BYTES_MAX }, "8388608", LiveInRam, cache_bytes_max, "What all kept answers may take together: of flash, or of memory with `ram`.";
     "flush_secs", Kind::Number { min: FLUSH_SECS_MIN, max: FLUSH_SECS_MAX }, "2", Restart, flush, "How long a change may wait in memory before it is written to flash. One of a status alone may wait 15 times that.";
-    "daily_write_bytes", Kind::Bytes { min: DAILY_WRITE_BYTES_MIN, max: DAILY_WRITE_BYTES_MAX }, "33554432", Restart, daily_write_bytes, "What may be written to flash in a day. Towards it changes wait longer, then only what is dearest is written.";
+    "daily_write_bytes", Kind::Bytes { min: DAILY_WRITE_BYTES_MIN, max: DAILY_WRITE_BYTES_MAX }, "33554432", Restart, daily_write_bytes, "What may be written to flash in a day, taken over many. Towards it changes wait longer, then only what is dearest is written.";
     "seal_key_file", Kind::MaybePath, "null", Restart, seal_key_file, "A secret of 16 to 4096 bytes from which what is kept on flash is sealed. Without it `cache.key` in `state_dir`, made by the hub.";
     "run_dir", Kind::Path, r#""/run/edge-hub""#, Restart, run_dir, "In memory: the lists to which `cache_dir` leads, and the socket of `edge-hub cache`.";
     "cache_agents", LIST, "[]", Live, cache_agents, "Whose answers are kept, beside the built-in list: names, `*` for all, `-name` for not this one.";

@@ -175,7 +175,6 @@ fn begun_anew(config: &Config, anew: Anew) -> String {
     let key = match anew {
         Anew::Key => "seal_key_file",
         Anew::Node => "node_name",
-        Anew::Cap => "cache_max_bytes",
         Anew::First | Anew::Unreadable | Anew::Format(_) => "cache_dir",
     };
     format!(

@@ -6,6 +6,7 @@
 pub mod base64;
 pub mod edit;
 pub mod essence;
+pub mod fields;
 pub mod gunzip;
 pub(crate) mod json;
 pub mod list;
@@ -15,6 +16,7 @@ pub mod service;
 pub mod status;
 mod version;
 mod write;
+pub mod yaml;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -16,15 +16,15 @@ pub(crate) const ENVELOPE_END: &[u8; 4] = &[0x1a, 0, 0x22, 0];
 pub(crate) enum Value<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
-    /// 4 or 8 bytes, which nothing here reads.
-    Fixed,
+    /// 4 or 8 bytes, which are only ever shown.
+    Fixed(&'a [u8]),
 }
 
 impl<'a> Value<'a> {
     pub(crate) fn bytes(&self) -> Result<&'a [u8], Malformed> {
         match self {
             Value::Bytes(bytes) => Ok(bytes),
-            Value::Varint(_) | Value::Fixed => Err(Malformed::Shape),
+            Value::Varint(_) | Value::Fixed(_) => Err(Malformed::Shape),
         }
     }
 
@@ -47,12 +47,12 @@ impl<'a> Fields<'a> {
         let tag = u32::try_from(self.varint()?).map_err(|_| Malformed::Syntax)?;
         let value = match tag & 7 {
             0 => Value::Varint(self.varint()?),
-            1 => self.take(8).map(|_| Value::Fixed)?,
+            1 => Value::Fixed(self.take(8)?),
             2 => {
                 let len = self.varint()?;
                 Value::Bytes(self.take(usize::try_from(len).map_err(|_| Malformed::Truncated)?)?)
             }
-            5 => self.take(4).map(|_| Value::Fixed)?,
+            5 => Value::Fixed(self.take(4)?),
             // Groups: no Kubernetes message has ever had one.
             _ => return Err(Malformed::Syntax),
         };

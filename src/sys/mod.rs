@@ -12,4 +12,5 @@ pub mod process;
 pub mod rlimit;
 pub mod tcp;
 pub mod tokio_io;
+pub mod wear;
 pub mod wire;

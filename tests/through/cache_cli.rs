@@ -1,7 +1,7 @@
 //! `edge-hub cache`: the same things with the hub running and with it stopped.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use http::Method;
@@ -16,6 +16,27 @@ use crate::support::until;
 /// What a terminal would obey, and a value that shows whether a Secret got out.
 const TRICK: &str = "\u{9b}31m\u{202e}\u{7f}";
 const WORD: &str = "c2VjcmV0IHdvcmQ=";
+/// Strings that YAML takes for something else, or lays out in another way, where they are not quoted as they must be.
+const STRINGS: [&str; 18] = [
+    "",
+    "no",
+    "Null",
+    "~",
+    "0123",
+    "1e3",
+    "12:30:45",
+    "2026-01-01",
+    ".inf",
+    "a: b",
+    "a #b",
+    "- x",
+    "*a",
+    "{}",
+    " x ",
+    "a: 1\n  b: |\n\n\tc\n",
+    "\n x",
+    "a\r\nb\n\n",
+];
 
 /// A hub that keeps things for a kubelet under two identities, and for another program.
 fn door(namespace: &str) -> Door {
@@ -23,12 +44,15 @@ fn door(namespace: &str) -> Door {
         setup.set("flush_secs", 1)
     });
     door.set("two", "2");
-    let one = json!({
+    let mut one = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": { "name": "one" },
         "data": { "key": TRICK },
     });
+    for (number, text) in STRINGS.iter().enumerate() {
+        one["data"][format!("s{number}")] = json!(text);
+    }
     let maps = door.maps("");
     (door.direct().call(Call::json(Method::POST, &maps, &one))).expect(201);
     let secrets = format!("/api/v1/namespaces/{namespace}/secrets");
@@ -211,6 +235,45 @@ fn looks(door: &Door, state: &str, place: &str) {
         1,
         "is not empty",
     );
+    // Into a folder of somebody else nothing is written: its owner could lead it elsewhere.
+    let foreign = dir.with_extension("foreign");
+    fs::create_dir(&foreign).expect("a folder");
+    for (uid, mode) in [(4711, 0o755), (0, 0o777)] {
+        chown(&foreign, Some(uid), None).expect("root");
+        fs::set_permissions(&foreign, fs::Permissions::from_mode(mode)).expect("root");
+        let refused = cache(door, &["export", &foreign.display().to_string()]);
+        ends(&refused, 1, "others may write to the folder");
+    }
+
+    let yaml = dir.with_extension("yaml");
+    let exported = cache(door, &["export", "--yaml", &yaml.display().to_string()]);
+    ends(&exported, 0, "3 of them as fields by their numbers");
+    let file = |rest: &str| {
+        let path = yaml.join(rest.replace("NS", namespace));
+        fs::read_to_string(path).expect("a file")
+    };
+    // What kubectl reads in it is what the API server has.
+    let text = file("kubelet/configmaps.v1/NS/one.yaml");
+    let args = ["create", "--dry-run=client", "-o", "json", "-f", "-"];
+    let read = door.cluster.kubectl().run_with(&text, &args).ok();
+    let read: Value = serde_json::from_str(&read).expect("JSON");
+    let has = door.direct().get(&door.maps("/one")).expect(200).json();
+    assert_eq!(read["data"], has["data"], "{text}");
+    assert_eq!(read["metadata"]["uid"], has["metadata"]["uid"]);
+    let fields = file("app%20one/configmaps.v1/NS/one.pb.txt");
+    assert!(
+        fields.starts_with("# v1 ConfigMap\n1 {\n  1: \"one\"\n"),
+        "{fields}"
+    );
+    assert!(
+        fields.contains("\n2 {\n  1: \"s4\"\n  2: \"0123\"\n}\n"),
+        "{fields}"
+    );
+    for text in [&text, &fields] {
+        let obeyed = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+        assert!(!text.contains(obeyed), "{text:?}");
+    }
+
     let with = dir.with_extension("with");
     let args = [
         "export",

@@ -270,3 +270,36 @@ fn an_api_server_of_1_34_is_as_good() {
     let mut held = client.watch(&door.maps(&format!("?{WATCH_LIST}")), JSON);
     assert_eq!(added(&mut held), BOTH);
 }
+
+#[test]
+fn the_wear_of_the_flash_is_told() {
+    let mut door = Door::new("p-wear");
+    door.hub.kill();
+    // A machine with an eMMC and a UBI device, as the kernel shows them; nobody else sees it.
+    let machine = "mount -t tmpfs none /sys && mkdir -p /sys/bus/mmc/devices/mmc0:0001 /sys/class/ubi/ubi0 \
+        && echo 0x02 0x05 > /sys/bus/mmc/devices/mmc0:0001/life_time \
+        && echo 0x03 > /sys/bus/mmc/devices/mmc0:0001/pre_eol_info \
+        && echo 4711 > /sys/class/ubi/ubi0/max_ec && exec \"$@\"";
+    let setup = Setup::new(door.cluster, &door.relay.url());
+    door.hub = setup
+        .within(&["unshare", "--mount", "sh", "-c", machine, "sh"])
+        .start();
+    let status = door.hub.status();
+    let devices = json!([
+        { "device": "mmc0:0001", "life_used_percent": 50, "reserve_used_percent": 90, "erases_max": null },
+        { "device": "ubi0", "life_used_percent": null, "reserve_used_percent": null, "erases_max": 4711 },
+    ]);
+    assert_eq!(status["flash_devices"], devices);
+    let warnings = status["warnings"].to_string();
+    assert!(
+        warnings.contains("the flash mmc0:0001 has used 90 %"),
+        "{warnings}"
+    );
+    for (name, value) in [
+        ("life_used_percent", 50.0),
+        ("reserve_used_percent", 90.0),
+        ("erases_max", 4711.0),
+    ] {
+        assert_eq!(door.hub.metric(&format!("edge_hub_flash_{name}")), value);
+    }
+}

@@ -126,7 +126,19 @@ fn a_place_that_cannot_be_had() {
     fs::remove_dir(under_ring("ring-is-a-file")).expect("an empty folder");
     fs::write(ring_dir(&dir.path().join("ring-is-a-file")), "").expect("a file");
     fs::create_dir(under_ring("super-is-a-folder").join("super")).expect("a folder");
-    let cases: [(PathBuf, &[&str]); 7] = [
+    // Whoever opens a pipe waits for the other end.
+    for (place, name) in [("lock-is-a-pipe", "lock"), ("super-is-a-pipe", "super")] {
+        run("mkfifo", &[&text(&under_ring(place).join(name))]);
+    }
+    let cases: [(PathBuf, &[&str]); 9] = [
+        (
+            dir.path().join("lock-is-a-pipe"),
+            &["no file is in the way", "move it away, or name another"],
+        ),
+        (
+            dir.path().join("super-is-a-pipe"),
+            &["no file is in the way", "move it away, or name another"],
+        ),
         (file.clone(), &["a file is in the way: move it away"]),
         (file.join("below"), &["a file is in the way: move it away"]),
         (PathBuf::from("/proc/none/cache"), &["correct the path"]),

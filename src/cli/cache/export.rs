@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::select::{is_secret, rank};
@@ -13,13 +13,38 @@ use crate::admin::index::place;
 use crate::cache::key::Scope;
 use crate::cache::note::Note;
 use crate::error::{Exit, Failure};
-use crate::object::{Encoding, write_single};
+use crate::object::fields::write_fields;
+use crate::object::yaml::{is_visible, write_yaml};
+use crate::object::{Encoding, open_single, write_single};
 use crate::request::Form;
+use crate::sys::file::own_uid;
+
+/// How an object is written down, told by how its file's name ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum As {
+    Json,
+    Yaml,
+    /// Protobuf, as it was kept.
+    Bytes,
+    /// Its fields by their numbers.
+    Fields,
+}
+
+impl As {
+    fn ending(self) -> &'static str {
+        match self {
+            As::Json => ".json",
+            As::Yaml => ".yaml",
+            As::Bytes => ".pb",
+            As::Fields => ".pb.txt",
+        }
+    }
+}
 
 /// What was written.
 #[derive(Default)]
 struct Sums {
-    json: u64,
+    text: u64,
     protobuf: u64,
     secrets: u64,
     broken: u64,
@@ -42,7 +67,7 @@ pub(super) fn export(
             sums.secrets += kept.objects;
             continue;
         }
-        match write_all(source, kept, &asked.dir, &mut sums) {
+        match write_all(source, kept, asked, &mut sums) {
             Ok(()) => {}
             Err(SourceError::Taker(error)) => return Err(at_dir(error)),
             Err(SourceError::Failed(error)) => return Err(Failure::failed(error)),
@@ -52,24 +77,28 @@ pub(super) fn export(
             }
         }
     }
-    tell_sums(&sums, &asked.dir, out).map_err(to_stdout)?;
+    tell_sums(&sums, asked, out).map_err(to_stdout)?;
     match sums.broken {
         0 => Ok(Exit::Ok),
         _ => Ok(Exit::Findings),
     }
 }
 
-fn tell_sums(sums: &Sums, dir: &Path, out: &mut dyn Write) -> io::Result<()> {
+fn tell_sums(sums: &Sums, asked: &Export, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "{} objects written to {}",
-        sums.json + sums.protobuf,
-        dir.display()
+        sums.text + sums.protobuf,
+        asked.dir.display()
     )?;
     if sums.protobuf > 0 {
+        let (how, ending) = match asked.yaml {
+            false => ("protobuf, as they were kept", As::Bytes.ending()),
+            true => ("fields by their numbers", As::Fields.ending()),
+        };
         writeln!(
             out,
-            "{} of them as protobuf, as they were kept, in files that end in .pb",
+            "{} of them as {how}, in files that end in {ending}",
             sums.protobuf
         )?;
     }
@@ -83,15 +112,22 @@ fn tell_sums(sums: &Sums, dir: &Path, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Files that were there before would pass for what is kept.
+/// Files that were there before would pass for what is kept; and who else may write there could lead what is written
+/// elsewhere.
 fn make_empty(dir: &Path) -> io::Result<()> {
     match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(dir),
         Err(error) => Err(error),
-        Ok(mut there) => match there.next() {
-            None => Ok(()),
-            Some(_) => Err(io::Error::other("the folder is not empty")),
-        },
+        Ok(mut there) => {
+            let of = fs::metadata(dir)?;
+            match there.next() {
+                Some(_) => Err(io::Error::other("the folder is not empty")),
+                None if of.uid() != own_uid() || of.mode() & 0o022 != 0 => {
+                    Err(io::Error::other("others may write to the folder"))
+                }
+                None => Ok(()),
+            }
+        }
     }
 }
 
@@ -102,7 +138,7 @@ fn make(dir: &Path) -> io::Result<()> {
 fn write_all(
     source: &mut Source,
     kept: &Kept,
-    dir: &Path,
+    asked: &Export,
     sums: &mut Sums,
 ) -> Result<(), SourceError> {
     let mut note = None;
@@ -123,13 +159,14 @@ fn write_all(
                 Some(Note::Document) => matches!(whole.first(), Some(b'{' | b'[')),
                 _ => kept.key.encoding == Encoding::Json,
             };
-            let (folder, mut file) = path(kept, key);
-            let folder = dir.join(folder);
+            let (written, text) = written(is_json, asked.yaml, whole);
+            let (folder, file) = path(kept, key);
+            let folder = asked.dir.join(folder);
             make(&folder)?;
-            file += if is_json { ".json" } else { ".pb" };
-            let is_new = write_file(&folder.join(file), &whole, is_json)?;
+            let path = folder.join(file + written.ending());
+            let is_new = write_file(&path, written, &text)?;
             match is_json {
-                true => sums.json += u64::from(is_new),
+                true => sums.text += u64::from(is_new),
                 false => sums.protobuf += u64::from(is_new),
             }
             Ok(())
@@ -137,8 +174,32 @@ fn write_all(
     })
 }
 
+/// The bytes of an object's file, but for the layout of JSON.
+fn written(is_json: bool, yaml: bool, whole: Vec<u8>) -> (As, Vec<u8>) {
+    let mut text = String::new();
+    match (is_json, yaml) {
+        (true, true) => match write_yaml(&whole, &mut text) {
+            Ok(()) => (As::Yaml, text.into_bytes()),
+            // A document that only begins like JSON.
+            Err(_) => (As::Json, whole),
+        },
+        (true, false) => (As::Json, whole),
+        (false, false) => (As::Bytes, whole),
+        (false, true) => {
+            let bare = open_single(Encoding::Protobuf, &whole);
+            if let Ok((of, _)) = &bare {
+                let of = format!("# {} {}", of.api_version, of.kind);
+                text.extend(of.chars().filter(|c| is_visible(*c)));
+                text.push('\n');
+            }
+            write_fields(bare.map_or(&whole, |(_, bare)| bare), &mut text);
+            (As::Fields, text.into_bytes())
+        }
+    }
+}
+
 /// Whether there was none before.
-fn write_file(path: &Path, bytes: &[u8], is_json: bool) -> io::Result<bool> {
+fn write_file(path: &Path, how: As, bytes: &[u8]) -> io::Result<bool> {
     // The owner's alone, and anew: a link that somebody has put there is not followed.
     let is_new = fs::remove_file(path).is_err();
     let file: File = OpenOptions::new()
@@ -147,12 +208,12 @@ fn write_file(path: &Path, bytes: &[u8], is_json: bool) -> io::Result<bool> {
         .mode(0o600)
         .open(path)?;
     let mut file = BufWriter::new(file);
-    match is_json {
-        true => {
+    match how {
+        As::Json => {
             Layout::default().feed(bytes, &mut file)?;
             writeln!(file)?;
         }
-        false => file.write_all(bytes)?,
+        As::Yaml | As::Bytes | As::Fields => file.write_all(bytes)?,
     }
     file.flush()?;
     Ok(is_new)

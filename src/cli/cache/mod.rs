@@ -117,7 +117,7 @@ struct Forget {
     what: Option<String>,
 }
 
-/// Write each object as a file of its own: DIR/AGENT/RESOURCE/NAMESPACE/NAME.json.
+/// Write each object as a file of its own: DIR/AGENT/RESOURCE/NAMESPACE/NAME.json, or .yaml.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "export")]
 struct Export {
@@ -130,6 +130,9 @@ struct Export {
     /// write Secrets too
     #[argh(switch)]
     secrets: bool,
+    /// write YAML, and what is kept as protobuf as text: its fields by their numbers
+    #[argh(switch)]
+    yaml: bool,
     /// a folder that is not there yet, or empty
     #[argh(positional)]
     dir: PathBuf,

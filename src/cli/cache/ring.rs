@@ -14,10 +14,9 @@ use crate::certs::seal_key::{self, Outlook};
 use crate::config::{Config, StoreKind};
 use crate::error::{Exit, Failure};
 use crate::hub::store::{node_digest, ring_dir};
-use crate::limits::{CLOCK_UNSET_UNIX_SECS, RING_SEGMENTS_MIN};
+use crate::limits::CLOCK_UNSET_UNIX_SECS;
 use crate::store::ring::engine::{Engine, Moment, Settings};
 use crate::store::ring::files::Files;
-use crate::store::ring::layout::SUPER_BYTES;
 use crate::store::ring::report::SegmentState;
 use crate::store::{Class, Totals};
 use crate::sys::clock::system_unix_secs;
@@ -164,10 +163,8 @@ impl Stopped {
         let at = |error: &dyn std::fmt::Display| {
             Failure::failed(format!("{}: {error}", self.dir.display()))
         };
-        let log = self.engine.log();
-        let segments = log.count().max(RING_SEGMENTS_MIN);
         let settings = Settings {
-            bytes_max: SUPER_BYTES + u64::from(segments) * u64::from(log.segment_bytes()),
+            bytes_max: self.bytes_max,
             node: self.node,
             flush: self.flush,
             daily: self.daily,
@@ -183,8 +180,8 @@ impl Stopped {
             up: Duration::ZERO,
             unix: self.now_unix_secs,
         };
-        let (mut engine, _) =
-            Engine::open(files, &self.secret, settings, now).map_err(|error| at(&error))?;
+        let mut engine = Engine::open_as_it_is(files, &self.secret, settings, now)
+            .map_err(|error| at(&error))?;
         let gone: Vec<u64> = (engine.collections())
             .filter(|(_, c)| names.contains(&&*c.name))
             .map(|(id, _)| id)

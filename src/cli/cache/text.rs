@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use crate::limits::{FILE_NAME_BYTES_MAX, JSON_DEPTH_MAX};
+use crate::object::yaml::is_visible;
 use crate::store::ring::layout::plain_digest;
 
 /// JSON laid out for reading, as it comes. What a terminal would obey is written as an escape, which says the same.
@@ -72,11 +73,9 @@ pub(super) fn put_line(json: &str, out: &mut dyn Write) -> io::Result<()> {
 
 /// Controls, and what turns the direction of text or cannot be seen: as JSON escapes them.
 fn put_harmless(c: char, out: &mut dyn Write) -> io::Result<()> {
-    let hidden = c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-    match hidden {
-        true => write!(out, "\\u{:04x}", u32::from(c)),
-        false => out.write_all(c.encode_utf8(&mut [0; 4]).as_bytes()),
+    match is_visible(c) {
+        true => out.write_all(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        false => write!(out, "\\u{:04x}", u32::from(c)),
     }
 }
 

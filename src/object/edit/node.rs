@@ -209,7 +209,7 @@ impl<'a> Node<'a> {
             let (at, body) = match value {
                 proto::Value::Bytes(bytes) => (to - bytes.len(), Body::Bytes(bytes)),
                 proto::Value::Varint(_) => (to, Body::Number),
-                proto::Value::Fixed => return Err(Malformed::Shape),
+                proto::Value::Fixed(_) => return Err(Malformed::Shape),
             };
             see(Node {
                 encoding: self.encoding,

@@ -1,8 +1,9 @@
 //! A collection: what it is now, what of it is durable, and what waits to be written.
 
-use super::index::{Entry, Table};
+use super::index::{At, Entry, Table};
 use super::record::State;
 use super::seal::Keys;
+use crate::limits;
 use crate::store::Class;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -169,6 +170,23 @@ impl Collection {
     fn subtract(&mut self, keys: &Keys, entry: &Entry) {
         self.digest = self.digest.wrapping_sub(term(keys, entry));
         self.bytes -= u64::from(entry.len);
+    }
+
+    /// Segment and bytes of each record that counts; [`At::WAITING`]'s segment for what is not on flash yet.
+    pub fn placed(&self, see: &mut dyn FnMut(u16, u64)) {
+        for entry in self.table.iter() {
+            see(entry.at.segment, entry.record_bytes());
+        }
+        let before = self.waiting.changes.values().filter_map(|c| c.before);
+        before.for_each(|entry| see(entry.at.segment, entry.record_bytes()));
+        // Of whoever invents selectors it is the names that take the room.
+        let label = (self.name.len() + self.note.len()) as u64 + limits::RING_RECORD_BYTES;
+        see(self.described.unwrap_or(At::WAITING.segment), label);
+        let marker = self.durable.as_ref().map(|d| d.segment);
+        see(
+            marker.unwrap_or(At::WAITING.segment),
+            limits::RING_RECORD_BYTES,
+        );
     }
 
     /// The commit marker for what it is now.

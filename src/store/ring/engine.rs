@@ -171,6 +171,7 @@ impl<M: Media> Engine<M> {
             len: value.len() as u32,
             tag,
             at: At::WAITING,
+            own: false,
         }
     }
 

@@ -25,10 +25,29 @@ fn file_name_of(name: Name) -> String {
     }
 }
 
+/// Opens a file, and nothing else: a pipe would be waited for, and a device would do who knows what.
+fn open(how: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+    match fs::symlink_metadata(path) {
+        Ok(there) if !there.is_file() => Err(not_a_file()),
+        _ => {
+            let file = how.custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path)?;
+            match file.metadata()?.is_file() {
+                true => Ok(file),
+                false => Err(not_a_file()),
+            }
+        }
+    }
+}
+
+fn not_a_file() -> io::Error {
+    io::Error::other("something that is no file is in the way")
+}
+
 /// The files, and the lock that says that no other process writes them.
 pub struct Files {
     directory: PathBuf,
-    _lock: Option<Flock<File>>,
+    lock: Option<Flock<File>>,
     /// The file that is being written: the same descriptor until it is synced, since an error of the kernel's own
     /// writing is told only once.
     writing: Option<(Name, File)>,
@@ -39,17 +58,13 @@ pub struct Files {
 impl Files {
     /// For the one process that writes. `directory` must exist. `WouldBlock`: another process holds it.
     pub fn locked(directory: &Path) -> io::Result<Files> {
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(directory.join("lock"))?;
+        let mut how = OpenOptions::new();
+        how.write(true).create(true).truncate(false).mode(0o600);
+        let lock = open(&mut how, &directory.join("lock"))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| io::Error::from(errno))?;
         Ok(Files {
-            _lock: Some(lock),
+            lock: Some(lock),
             ..Files::unlocked(directory)
         })
     }
@@ -58,7 +73,7 @@ impl Files {
     pub fn unlocked(directory: &Path) -> Files {
         Files {
             directory: directory.to_owned(),
-            _lock: None,
+            lock: None,
             writing: None,
             reading: RefCell::new(None),
         }
@@ -79,10 +94,7 @@ impl Files {
 
     fn open_to_write(&mut self, name: Name) -> io::Result<&File> {
         if self.writing.as_ref().is_none_or(|(open, _)| *open != name) {
-            let file = OpenOptions::new()
-                .write(true)
-                .custom_flags(nix::libc::O_NOFOLLOW)
-                .open(self.path(name))?;
+            let file = open(OpenOptions::new().write(true), &self.path(name))?;
             self.writing = Some((name, file));
         }
         match &self.writing {
@@ -110,7 +122,8 @@ impl Media for Files {
     fn read(&self, name: Name, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let mut reading = self.reading.borrow_mut();
         if reading.as_ref().is_none_or(|(open, _)| *open != name) {
-            *reading = Some((name, File::open(self.path(name))?));
+            let file = open(OpenOptions::new().read(true), &self.path(name))?;
+            *reading = Some((name, file));
         }
         match reading.as_ref() {
             Some((_, file)) => file.read_exact_at(buf, offset),
@@ -119,9 +132,11 @@ impl Media for Files {
     }
 
     fn write(&mut self, name: Name, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        // What is written to a file that is gone nobody would ever find; and where the lock is gone, another hub may have one.
+        let is_gone = |file: &File| file.metadata().map(|of| of.nlink() == 0);
+        let lock_is_gone = self.lock.as_deref().map_or(Ok(false), is_gone)?;
         let file = self.open_to_write(name)?;
-        // Somebody has removed it, and what is written there nobody would ever find.
-        if file.metadata()?.nlink() == 0 {
+        if lock_is_gone || is_gone(file)? {
             return Err(io::Error::other("somebody has removed the files"));
         }
         file.write_all_at(bytes, offset)
@@ -133,13 +148,14 @@ impl Media for Files {
 
     fn create(&mut self, name: Name, bytes: u64) -> io::Result<()> {
         self.forget(name);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(self.path(name))?;
+        // Whatever has the name goes: it may be a link to something that is somebody else's.
+        match fs::remove_file(self.path(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut how = OpenOptions::new();
+        how.write(true).create_new(true).mode(0o600);
+        let file = open(&mut how, &self.path(name))?;
         // Written, not fallocated: turning unwritten extents into written ones costs journal traffic at every first write.
         let zeros = vec![0; ZEROS];
         let mut at = 0;
@@ -168,6 +184,8 @@ impl Media for Files {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::file::TestDirectory;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn a_segment_has_one_name() {
@@ -188,5 +206,51 @@ mod tests {
         ] {
             assert_eq!(number_of(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_no_file_is_neither_waited_for_nor_followed() {
+        let directory = TestDirectory::new();
+        let path = |name: &str| directory.path().join(name);
+        let pipe = |name: &str| nix::unistd::mkfifo(&path(name), nix::sys::stat::Mode::S_IRWXU);
+        pipe("lock").unwrap();
+        assert!(Files::locked(directory.path()).is_err());
+        fs::remove_file(path("lock")).unwrap();
+        let mut files = Files::locked(directory.path()).unwrap();
+        pipe("super").unwrap();
+        symlink("/dev/zero", path("seg-0001")).unwrap();
+        for name in [Name::Super, Name::Segment(1)] {
+            assert!(files.read(name, 0, &mut [0; 8]).is_err(), "{name:?}");
+            assert!(files.write(name, 0, b"x").is_err(), "{name:?}");
+        }
+        assert_eq!(files.segments().unwrap(), []);
+        // A link to somebody's file, of either kind, goes, and the file stays.
+        fs::write(path("precious"), "as it was").unwrap();
+        fs::hard_link(path("precious"), path("seg-0002")).unwrap();
+        symlink("precious", path("seg-0003")).unwrap();
+        for number in [1, 2, 3] {
+            files.create(Name::Segment(number), 70_000).unwrap();
+            files.write(Name::Segment(number), 69_999, b"x").unwrap();
+        }
+        files.create(Name::Super, 10).unwrap();
+        let all = [(1, 70_000), (2, 70_000), (3, 70_000)];
+        let mut there = files.segments().unwrap();
+        there.sort_unstable();
+        assert_eq!(there, all);
+        assert_eq!(fs::read_to_string(path("precious")).unwrap(), "as it was");
+    }
+
+    #[test]
+    fn who_has_lost_the_lock_does_not_write_any_more() {
+        let directory = TestDirectory::new();
+        let mut first = Files::locked(directory.path()).unwrap();
+        first.create(Name::Segment(0), 10).unwrap();
+        first.write(Name::Segment(0), 0, b"1").unwrap();
+        let error = Files::locked(directory.path()).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        fs::remove_file(directory.path().join("lock")).unwrap();
+        let mut second = Files::locked(directory.path()).unwrap();
+        second.write(Name::Segment(0), 0, b"2").unwrap();
+        assert!(first.write(Name::Segment(0), 0, b"1").is_err());
     }
 }

@@ -4,10 +4,10 @@
 
 use super::collection::{Collection, Urgency, Why};
 use super::engine::{Engine, Pack, describe, is_bearable};
-use super::index::{At, Entry, Table};
+use super::index::{At, Entry, Gathering};
 use super::log::AppendError;
 use super::media::Media;
-use super::record::{self, Record};
+use super::record::{self, Record, State};
 use crate::limits;
 use crate::store::Class;
 use bytes::Bytes;
@@ -17,11 +17,13 @@ pub struct Fill {
     class: Class,
     /// The collection that it will replace.
     replaces: Option<u64>,
-    items: BTreeMap<u64, Item>,
+    items: Gathering,
+    /// Key and value of what waits in memory.
+    held: BTreeMap<u64, (Box<str>, Bytes)>,
     /// Keys of what waits in memory, as they came: so they are written, and read again.
     arrived: Vec<u64>,
     /// Bytes of what waits in memory.
-    held: usize,
+    held_bytes: usize,
     /// Bytes of all values.
     bytes: u64,
     /// Items are being written ahead as those of this log id.
@@ -30,13 +32,6 @@ pub struct Fill {
     written: u64,
     /// Items that were written ahead and are gone again.
     gone: Vec<u64>,
-}
-
-struct Item {
-    entry: Entry,
-    held: Option<(Box<str>, Bytes)>,
-    /// A record of it was written ahead.
-    ahead: bool,
 }
 
 /// What a collection shall be.
@@ -50,16 +45,12 @@ pub struct Label<'a> {
 impl Fill {
     /// Items that lie on flash, its own or those of the collection that it replaces.
     pub fn placed(&self) -> impl Iterator<Item = &Entry> {
-        (self.items.values())
-            .map(|item| &item.entry)
-            .filter(|entry| !entry.at.is_waiting())
+        self.items.iter().filter(|entry| !entry.at.is_waiting())
     }
 
     /// Of them, those that are still the other collection's.
     pub fn borrowed(&self) -> impl Iterator<Item = &Entry> {
-        (self.items.values())
-            .filter(|item| !item.entry.at.is_waiting() && !item.ahead)
-            .map(|item| &item.entry)
+        self.placed().filter(|entry| !entry.own)
     }
 
     /// True if what is borrowed is what `from` holds.
@@ -84,11 +75,11 @@ impl Fill {
 
     /// The item's record lies there now; `own`: as the fill's own.
     pub fn point(&mut self, key: u64, from: At, to: At, own: bool) {
-        if let Some(item) = self.items.get_mut(&key)
-            && item.entry.at == from
+        if let Some(entry) = self.items.get_mut(key)
+            && entry.at == from
         {
-            item.entry.at = to;
-            item.ahead |= own;
+            entry.at = to;
+            entry.own |= own;
         }
     }
 
@@ -96,23 +87,27 @@ impl Fill {
     fn forget_earlier_arrivals(&mut self) {
         if self.arrived.len() > 2 * self.items.len() + 64 {
             let mut seen = BTreeSet::new();
-            let is_held = |key: &u64| self.items.get(key).is_some_and(|item| item.held.is_some());
-            self.arrived.retain(|key| is_held(key) && seen.insert(*key));
+            let held = &self.held;
+            (self.arrived).retain(|key| held.contains_key(key) && seen.insert(*key));
         }
     }
 
+    /// True if a record of it was written.
     fn remove(&mut self, key: u64) -> bool {
-        let Some(old) = self.items.remove(&key) else {
+        self.let_go(key);
+        let Some(old) = self.items.remove(key) else {
             return false;
         };
-        self.bytes -= u64::from(old.entry.len);
-        self.held -= old.held.as_ref().map_or(0, held_bytes);
-        old.ahead
+        self.bytes -= u64::from(old.len);
+        old.own
     }
-}
 
-fn held_bytes(held: &(Box<str>, Bytes)) -> usize {
-    record::bytes_max(held.0.len(), held.1.len())
+    /// Its value is not held in memory any more.
+    fn let_go(&mut self, key: u64) {
+        if let Some((key, value)) = self.held.remove(&key) {
+            self.held_bytes -= record::bytes_max(key.len(), value.len());
+        }
+    }
 }
 
 impl<M: Media> Engine<M> {
@@ -124,9 +119,10 @@ impl<M: Media> Engine<M> {
                 Fill {
                     class,
                     replaces,
-                    items: BTreeMap::new(),
+                    items: Gathering::default(),
+                    held: BTreeMap::new(),
                     arrived: Vec::new(),
-                    held: 0,
+                    held_bytes: 0,
                     bytes: 0,
                     log_id: None,
                     written: 0,
@@ -146,35 +142,23 @@ impl<M: Media> Engine<M> {
             self.fills.remove(&fill);
             return Err(Why::TooLarge);
         }
-        let ahead = filling.remove(entry.key);
+        let own = filling.remove(entry.key);
         let kept = (filling
             .replaces
-            .filter(|_| filling.log_id.is_none() && !ahead))
+            .filter(|_| filling.log_id.is_none() && !own))
         .and_then(|id| self.collections.get(&id)?.table.get(entry.key))
         .filter(|kept| kept.has_value_of(&entry) && !kept.at.is_waiting());
-        let item = match kept {
-            Some(kept) => {
-                self.counts.identical += 1;
-                Item {
-                    entry: Entry { tag, ..*kept },
-                    held: None,
-                    ahead,
-                }
-            }
-            None => Item {
-                entry,
-                held: Some((key.into(), value)),
-                ahead,
-            },
-        };
-        filling.bytes += u64::from(entry.len);
-        if let Some(held) = &item.held {
-            filling.held += held_bytes(held);
+        let at = kept.map_or(At::WAITING, |kept| kept.at);
+        self.counts.identical += u64::from(kept.is_some());
+        if kept.is_none() {
+            filling.held_bytes += record::bytes_max(key.len(), value.len());
+            filling.held.insert(entry.key, (key.into(), value));
             filling.arrived.push(entry.key);
         }
-        filling.items.insert(entry.key, item);
+        filling.bytes += u64::from(entry.len);
+        filling.items.insert(Entry { at, own, ..entry });
         filling.forget_earlier_arrivals();
-        if filling.held > self.flush_bytes() {
+        if filling.held_bytes > self.flush_bytes() {
             return self.write_ahead(fill);
         }
         Ok(())
@@ -212,7 +196,7 @@ impl<M: Media> Engine<M> {
         let filling = self.fills.get_mut(&fill).ok_or(Why::Overtaken)?;
         let log_id = *filling.log_id.get_or_insert(log_id);
         self.next_log_id = self.next_log_id.max(log_id.saturating_add(1));
-        let (class, spare, held) = (filling.class, filling.replaces, filling.held as u64);
+        let (class, spare, held) = (filling.class, filling.replaces, filling.held_bytes as u64);
         let written = filling.written;
         if !self.budget.allows(class, Urgency::Soon) {
             return Err(Why::Budget);
@@ -242,11 +226,8 @@ impl<M: Media> Engine<M> {
             let mut seen = 0;
             for digest in arrived {
                 // What was put twice, or taken out again, is not held here any more.
-                let Some(item) = filling.items.get(digest) else {
-                    seen += 1;
-                    continue;
-                };
-                if let Some((key, value)) = &item.held {
+                let held = filling.held.get(digest).zip(filling.items.get(*digest));
+                if let Some(((key, value), entry)) = held {
                     let bytes = record::bytes_max(key.len(), value.len());
                     if pack.raw.len() + bytes > pack_bytes && pack.records > 0 {
                         break;
@@ -254,7 +235,7 @@ impl<M: Media> Engine<M> {
                     keys.push((*digest, pack.records));
                     pack.add(&Record::Put(record::Put {
                         id: log_id,
-                        tag: item.entry.tag,
+                        tag: entry.tag,
                         key,
                         value,
                     }));
@@ -272,16 +253,15 @@ impl<M: Media> Engine<M> {
             };
             filling.written += taken;
             for (key, record) in keys {
-                let Some(item) = filling.items.get_mut(&key) else {
-                    continue;
-                };
-                filling.held -= item.held.take().as_ref().map_or(0, held_bytes);
-                item.ahead = true;
-                item.entry.at = At {
-                    segment: place.segment,
-                    block: place.block,
-                    record,
-                };
+                filling.let_go(key);
+                if let Some(entry) = filling.items.get_mut(key) {
+                    entry.own = true;
+                    entry.at = At {
+                        segment: place.segment,
+                        block: place.block,
+                        record,
+                    };
+                }
             }
             // The next may need a segment of its own.
             self.tidy();
@@ -309,7 +289,7 @@ impl<M: Media> Engine<M> {
             self.fills.remove(&fill);
             return Err(Why::TooLarge);
         }
-        let held = self.fills.get(&fill).map_or(0, |f| f.held);
+        let held = self.fills.get(&fill).map_or(0, |f| f.held_bytes);
         if self.waiting_bytes() + held > self.flush_bytes() {
             self.flush();
         }
@@ -331,10 +311,10 @@ impl<M: Media> Engine<M> {
         let gone = kept.map_or(0, |k| {
             k.table
                 .iter()
-                .filter(|e| !filling.items.contains_key(&e.key))
+                .filter(|e| filling.items.get(e.key).is_none())
                 .count()
         });
-        let bytes = filling.held + gone * record::bytes_max(0, 0);
+        let bytes = filling.held_bytes + gone * record::bytes_max(0, 0);
         let done = match filling.log_id {
             None if is_same && bytes <= self.flush_bytes() => self.commit_changes(fill, id, label),
             _ => self.commit_anew(fill, id, label),
@@ -370,14 +350,14 @@ impl<M: Media> Engine<M> {
         }
         let gone: Vec<u64> = (collection.table.iter())
             .map(|e| e.key)
-            .filter(|key| !filling.items.contains_key(key))
+            .filter(|key| filling.items.get(*key).is_none())
             .collect();
         for key in gone {
             urgency = urgency.max(collection.delete(keys, key));
         }
-        for item in filling.items.into_values() {
-            if let Some((key, value)) = item.held {
-                urgency = urgency.max(collection.put(keys, item.entry, &key, value));
+        for (digest, (key, value)) in filling.held {
+            if let Some(entry) = filling.items.get(digest) {
+                urgency = urgency.max(collection.put(keys, *entry, &key, value));
             }
         }
         self.moved(id, label.version, urgency);
@@ -412,16 +392,19 @@ impl<M: Media> Engine<M> {
         }
         let filling = self.fills.get(&fill).ok_or(Why::NoRoom)?;
         let mut anew = Collection::new(log_id, label.class, label.name, label.note);
-        anew.table = Table::new(filling.items.values().map(|item| item.entry).collect());
         anew.bytes = filling.bytes;
-        anew.digest = super::collection::sum(self.log.keys(), anew.table.iter());
+        anew.digest = super::collection::sum(self.log.keys(), filling.items.iter());
         anew.version = label.version.into();
         anew.refreshed = self.now.unix;
+        let count = filling.items.len() as u64;
         let mut pack = Pack::default();
         pack.add(&describe(&anew));
         pack.add(&Record::Commit {
             id: log_id,
-            state: anew.state(),
+            state: State {
+                count,
+                ..anew.state()
+            },
         });
         if let Some(old) = self.collections.get(&id).filter(|c| c.durable.is_some()) {
             pack.add(&Record::Drop { id: old.log_id });
@@ -432,15 +415,14 @@ impl<M: Media> Engine<M> {
             return Err(Why::Off);
         }
         // Making room for the marker may have moved items of the fill; or, at the last resort, given it up.
-        let Some(filling) = self.fills.get(&fill) else {
+        let Some(filling) = self.fills.remove(&fill) else {
             self.lose(id, Why::NoRoom);
             return Err(Why::NoRoom);
         };
-        anew.table = Table::new(filling.items.values().map(|item| item.entry).collect());
+        anew.table = filling.items.into_table();
         anew.described = Some(place.segment);
         anew.settle(place.segment);
         self.collections.insert(id, anew);
-        self.fills.remove(&fill);
         self.charge();
         self.tidy();
         match self.collections.contains_key(&id) {

@@ -1,6 +1,7 @@
 //! The ring as the rest of the program sees it: nothing here waits for the flash. What is to be kept is offered to the
 //! thread over a bounded queue; over the bound it is refused, and the collection stays at the version that it has.
 
+use super::batch::{self, Batch};
 use super::collection::Why;
 use super::engine::Settings;
 use super::engine::{Engine, Moment};
@@ -37,6 +38,7 @@ pub struct Ring {
 
 /// What is known of a collection without asking.
 struct Known {
+    class: Class,
     version: Box<str>,
     stamp: u64,
     frozen: Option<NotKept>,
@@ -45,8 +47,7 @@ struct Known {
 /// A fill: what was put into it and not sent yet.
 pub struct Fill {
     head: FillHead,
-    items: Vec<NewItem>,
-    bytes: usize,
+    records: Vec<u8>,
     sent: bool,
 }
 
@@ -101,6 +102,7 @@ impl Ring {
         let recovered = opened.collections.iter().map(|c| {
             let id = CollectionId(c.id);
             let known = Known {
+                class: c.class,
                 version: c.version.clone(),
                 stamp: 0,
                 frozen: None,
@@ -167,8 +169,7 @@ impl Ring {
                 class,
                 replaces: replaces.map(|id| id.0),
             },
-            items: Vec::new(),
-            bytes: 0,
+            records: Vec::new(),
             sent: false,
         }
     }
@@ -184,45 +185,52 @@ impl Ring {
         if let Some(why) = self.failed.get(&fill.head.number) {
             return Err(*why);
         }
-        let item = NewItem {
-            key: key.into(),
-            value: Bytes::copy_from_slice(value),
-            tag,
-        };
-        if !self.desk.reserve(item.bytes()) {
-            return Err(NotKept::Behind);
+        if key.len() > limits::STORE_KEY_BYTES_MAX || value.len() > limits::RING_FRAME_RAW_BYTES_MAX
+        {
+            return Err(NotKept::NoRoom);
         }
-        fill.bytes += item.bytes();
-        fill.items.push(item);
-        if fill.bytes > limits::RING_BATCH_BYTES {
+        batch::add(key, value, tag, &mut fill.records);
+        if fill.records.len() > limits::RING_BATCH_BYTES {
             self.send_items(fill)?;
         }
         Ok(())
     }
 
     fn send_items(&mut self, fill: &mut Fill) -> Result<(), NotKept> {
-        fill.bytes = 0;
+        let batch = self.batch(fill)?;
         fill.sent = true;
         self.send(Message::Put {
             fill: fill.head,
-            items: std::mem::take(&mut fill.items),
+            batch,
         })
+    }
+
+    /// What was put and not sent yet, with a place in the queue.
+    fn batch(&self, fill: &mut Fill) -> Result<Batch, NotKept> {
+        let records = std::mem::take(&mut fill.records);
+        let batch = Batch::new(records, self.desk.is_behind());
+        match self.desk.reserve(fill.head.class, batch.bytes()) {
+            true => Ok(batch),
+            false => Err(NotKept::Behind),
+        }
     }
 
     pub fn remove(&mut self, fill: &mut Fill, key: &str) {
         // After what was put before, and rare.
-        let sent = self.send_items(fill);
-        let _ = sent.and_then(|()| {
+        let sent = self.send_items(fill).and_then(|()| {
             self.send(Message::Remove {
                 fill: fill.head,
                 key: key.into(),
             })
         });
+        if let Err(why) = sent {
+            self.failed.insert(fill.head.number, why);
+        }
     }
 
     pub fn commit(
         &mut self,
-        fill: Fill,
+        mut fill: Fill,
         replaces: Option<CollectionId>,
         name: &[u8],
         version: &str,
@@ -237,11 +245,18 @@ impl Ring {
             self.abort(fill);
             return Err(NotKept::Off);
         }
+        let batch = match self.batch(&mut fill) {
+            Ok(batch) => batch,
+            Err(why) => {
+                self.abort(fill);
+                return Err(why);
+            }
+        };
         let id = replaces.unwrap_or_else(|| CollectionId(self.number()));
         let stamp = self.number();
         self.send(Message::Commit {
             fill: fill.head,
-            items: fill.items,
+            batch,
             id: id.0,
             stamp,
             name: name.into(),
@@ -249,6 +264,7 @@ impl Ring {
             version: version.into(),
         })?;
         let known = Known {
+            class: fill.head.class,
             version: version.into(),
             stamp,
             frozen: None,
@@ -259,8 +275,6 @@ impl Ring {
 
     pub fn abort(&mut self, fill: Fill) {
         self.failed.remove(&fill.head.number);
-        self.desk
-            .release(fill.items.iter().map(NewItem::bytes).sum());
         if fill.sent {
             let fill = fill.head.number;
             let _ = self.send(Message::Abort { fill });
@@ -288,10 +302,8 @@ impl Ring {
                 Change::Delete(key) => OwnedChange::Delete((*key).into()),
             })
             .collect();
-        if !self
-            .desk
-            .reserve(changes.iter().map(OwnedChange::bytes).sum())
-        {
+        let bytes = changes.iter().map(OwnedChange::bytes).sum();
+        if !self.desk.reserve(known.class, bytes) {
             // What comes later does not follow on what is there.
             known.frozen = Some(NotKept::Frozen);
             return Err(NotKept::Behind);

@@ -1,6 +1,7 @@
 //! What is where: 32 bytes an item, no keys, no values.
 
 use super::log::Place;
+use crate::limits;
 
 /// Where a record lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,9 +44,16 @@ pub struct Entry {
     /// The writer's digest of what matters in it.
     pub tag: u32,
     pub at: At,
+    /// In a fill: a record of this key was written as the fill's own. Of no meaning elsewhere.
+    pub own: bool,
 }
 
 impl Entry {
+    /// Bytes of its record, about.
+    pub fn record_bytes(&self) -> u64 {
+        u64::from(self.len) + limits::RING_RECORD_BYTES
+    }
+
     pub fn has_value_of(&self, other: &Entry) -> bool {
         self.value == other.value && self.len == other.len
     }
@@ -105,6 +113,25 @@ impl Table {
         self.entries.binary_search_by_key(&key, |entry| entry.key)
     }
 
+    /// Takes in all of another, none of whose keys is here.
+    fn merge(&mut self, other: &mut Table) {
+        let (Some(any), mut from) = (other.entries.last().copied(), self.entries.len()) else {
+            return;
+        };
+        let mut to = from + other.entries.len();
+        self.entries.reserve_exact(other.entries.len());
+        self.entries.resize(to, any);
+        // From the back, where there is room.
+        while let Some(entry) = other.entries.pop() {
+            while from > 0 && self.entries[from - 1].key > entry.key {
+                (from, to) = (from - 1, to - 1);
+                self.entries[to] = self.entries[from];
+            }
+            to -= 1;
+            self.entries[to] = entry;
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -115,6 +142,60 @@ impl Table {
 
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
+    }
+}
+
+/// A table that many are put into, in any order: those that came last stand apart, until they are many enough that it is
+/// worth the while to move the others.
+#[derive(Debug, Default)]
+pub struct Gathering {
+    early: Table,
+    late: Table,
+}
+
+impl Gathering {
+    pub fn get(&self, key: u64) -> Option<&Entry> {
+        self.early.get(key).or_else(|| self.late.get(key))
+    }
+
+    pub fn get_mut(&mut self, key: u64) -> Option<&mut Entry> {
+        match self.early.get_mut(key) {
+            None => self.late.get_mut(key),
+            found => found,
+        }
+    }
+
+    /// Puts it in the place of what stood there before.
+    pub fn insert(&mut self, entry: Entry) {
+        if let Some(there) = self.get_mut(entry.key) {
+            *there = entry;
+            return;
+        }
+        self.late.insert(entry);
+        if self.late.len() > 64 + self.early.len() / 32 {
+            self.early.merge(&mut self.late);
+        }
+    }
+
+    pub fn remove(&mut self, key: u64) -> Option<Entry> {
+        self.early.remove(key).or_else(|| self.late.remove(key))
+    }
+
+    pub fn len(&self) -> usize {
+        self.early.len() + self.late.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.early.iter().chain(self.late.iter())
+    }
+
+    pub fn into_table(mut self) -> Table {
+        self.early.merge(&mut self.late);
+        self.early
     }
 }
 
@@ -129,6 +210,7 @@ mod tests {
             len: 1,
             tag: 0,
             at: At::WAITING,
+            own: false,
         }
     }
 
@@ -151,5 +233,29 @@ mod tests {
         assert_eq!(table.get(9).map(|e| e.value), Some(0));
         let keys: Vec<_> = table.iter().map(|e| e.key).collect();
         assert_eq!(keys, [3, 5, 9]);
+    }
+
+    #[test]
+    fn what_is_gathered_is_the_same_map() {
+        let (mut gathering, mut table) = (Gathering::default(), Table::default());
+        for n in 0..3000u64 {
+            let key = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
+            gathering.insert(entry(key, n));
+            table.insert(entry(key, n));
+            if n % 7 == 0 {
+                let gone = key ^ 1;
+                assert_eq!(gathering.remove(gone), table.remove(gone));
+            }
+            assert_eq!(gathering.get(key), table.get(key));
+            assert_eq!(gathering.len(), table.len());
+        }
+        if let Some(entry) = gathering.get_mut(table.entries[9].key) {
+            entry.len = 77;
+        }
+        table.entries[9].len = 77;
+        let mut all: Vec<Entry> = gathering.iter().copied().collect();
+        all.sort_by_key(|entry| entry.key);
+        assert_eq!(all, table.entries);
+        assert_eq!(gathering.into_table().entries, table.entries);
     }
 }

@@ -9,7 +9,7 @@ pub const HEADER_BYTES: usize = 36;
 /// Two copies of a block, so that a torn one leaves the other.
 pub const SUPER_BYTES: u64 = 2 * BLOCK as u64;
 /// Version of everything that is written here.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 const SUPER_MAGIC: &[u8; 8] = b"EDGERING";
 const OPENING_MAGIC: &[u8; 4] = b"EHO1";
@@ -21,7 +21,6 @@ const FLAG_LZ4: u8 = 1;
 pub struct Super {
     pub format: u16,
     pub uuid: Uuid,
-    pub segment_bytes: u32,
     /// Of the node's name, under no key: it only tells rings apart.
     pub node: u64,
     /// Of the key that everything is sealed with.
@@ -34,7 +33,6 @@ impl Super {
         block.extend_from_slice(SUPER_MAGIC);
         block.extend_from_slice(&self.format.to_le_bytes());
         block.extend_from_slice(&self.uuid);
-        block.extend_from_slice(&self.segment_bytes.to_le_bytes());
         block.extend_from_slice(&self.node.to_le_bytes());
         block.extend_from_slice(&self.check);
         let sum = plain_digest(&block);
@@ -49,7 +47,6 @@ impl Super {
         let read = Super {
             format: u16::from_le_bytes(fields.array()?),
             uuid: fields.array()?,
-            segment_bytes: u32::from_le_bytes(fields.array()?),
             node: u64::from_le_bytes(fields.array()?),
             check: fields.array()?,
         };
@@ -223,13 +220,12 @@ mod tests {
         let written = Super {
             format: FORMAT,
             uuid: [1; 16],
-            segment_bytes: 262_144,
             node: 77,
             check: [2; 16],
         };
         let block = written.write();
         assert_eq!(Super::read(&block), Some(written));
-        for at in 10..62 {
+        for at in 10..58 {
             let mut torn = block.clone();
             torn[at] ^= 1;
             assert_eq!(Super::read(&torn), None, "{at}");

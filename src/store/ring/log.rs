@@ -75,7 +75,13 @@ impl Written {
 pub struct Log<M> {
     pub media: M,
     keys: Keys,
-    segment_bytes: u32,
+    /// Blocks of a segment that is made now. Those that are there may have other sizes, until they are made anew.
+    blocks_new: u16,
+    /// Blocks of each file, in use or free.
+    sizes: BTreeMap<u16, u16>,
+    /// The fewest of them: what fits there fits everywhere.
+    blocks_least: u16,
+    /// What was written to each: of those in use, and of those that were released and not begun again.
     segments: BTreeMap<u16, Segment>,
     /// Segments in use, the oldest first; the last is the head.
     order: VecDeque<u16>,
@@ -89,12 +95,15 @@ pub struct Log<M> {
 }
 
 impl<M: Media> Log<M> {
-    /// A log of which nothing is read yet.
+    /// A log of which nothing is read yet. `segment_bytes`: of those that it makes.
     pub fn new(media: M, keys: Keys, segment_bytes: u32) -> Self {
+        let blocks_new = (segment_bytes as usize / BLOCK) as u16;
         Log {
             media,
             keys,
-            segment_bytes,
+            blocks_new,
+            sizes: BTreeMap::new(),
+            blocks_least: blocks_new,
             segments: BTreeMap::new(),
             order: VecDeque::new(),
             free: VecDeque::new(),
@@ -114,9 +123,10 @@ impl<M: Media> Log<M> {
     pub fn replay(&mut self, mut see: impl FnMut(Place, &[u8])) -> io::Result<()> {
         let mut found = Vec::new();
         for (number, bytes) in self.media.segments()? {
-            if bytes != u64::from(self.segment_bytes) {
+            let Some(blocks) = segment_blocks(number, bytes) else {
                 continue;
-            }
+            };
+            self.sizes.insert(number, blocks);
             match self.opening(number) {
                 Some(opening) => found.push((opening.sequence, number)),
                 None => self.free.push_back(number),
@@ -131,17 +141,16 @@ impl<M: Media> Log<M> {
             }
             twice
         });
-        let mut bytes = vec![0; self.segment_bytes as usize];
+        self.measure();
+        let largest = self.sizes.values().copied().max().unwrap_or(0);
+        let mut bytes = vec![0; usize::from(largest) * BLOCK];
         for (sequence, number) in found {
-            if self
-                .media
-                .read(Name::Segment(number), 0, &mut bytes)
-                .is_err()
-            {
+            let bytes = &mut bytes[..usize::from(self.blocks_of(number)) * BLOCK];
+            if self.media.read(Name::Segment(number), 0, bytes).is_err() {
                 // A sector may be lost: what the others hold is read block by block.
-                self.read_blocks(number, &mut bytes);
+                self.read_blocks(number, bytes);
             }
-            match self.scan(number, sequence, &mut bytes, &mut see) {
+            match self.scan(number, sequence, bytes, &mut see) {
                 Some(segment) => {
                     self.segments.insert(number, segment);
                     self.order.push_back(number);
@@ -243,7 +252,7 @@ impl<M: Media> Log<M> {
         let sequence = self.sequence;
         self.begin_keys(sequence)?;
         if let Some(segment) = self.segments.get(&newest)
-            && self.blocks_per_segment() < segment.blocks + 2
+            && self.blocks_of(newest) < segment.blocks + 2
         {
             // Not even an opening and one block: the next append begins a new segment.
             self.head = None;
@@ -264,13 +273,19 @@ impl<M: Media> Log<M> {
         Ok(())
     }
 
-    fn blocks_per_segment(&self) -> u16 {
-        (self.segment_bytes as usize / BLOCK) as u16
+    fn measure(&mut self) {
+        let least = self.sizes.values().copied().min();
+        self.blocks_least = least.map_or(self.blocks_new, |least| least.min(self.blocks_new));
+    }
+
+    /// Blocks of this segment's file.
+    pub fn blocks_of(&self, number: u16) -> u16 {
+        self.sizes.get(&number).copied().unwrap_or(0)
     }
 
     /// Bytes that one frame's records may have without being compressed.
     pub fn frame_bytes_max(&self) -> usize {
-        (usize::from(self.blocks_per_segment()) - 2) * BLOCK - HEADER_BYTES - TAG_BYTES
+        (usize::from(self.blocks_least) - 2) * BLOCK - HEADER_BYTES - TAG_BYTES
     }
 
     /// Appends a frame of these records. Not durable before [`Log::sync`]; but what stands in another segment than the
@@ -279,8 +294,7 @@ impl<M: Media> Log<M> {
         let mut sealed = Vec::new();
         let lz4 = compress(raw, &mut sealed);
         let need = blocks(sealed.len() + TAG_BYTES);
-        if need + 2 > usize::from(self.blocks_per_segment())
-            || raw.len() > limits::RING_FRAME_RAW_BYTES_MAX
+        if need + 2 > usize::from(self.blocks_least) || raw.len() > limits::RING_FRAME_RAW_BYTES_MAX
         {
             return Err(AppendError::TooLarge);
         }
@@ -347,12 +361,12 @@ impl<M: Media> Log<M> {
             return false;
         };
         let used = self.segments.get(number).map_or(u16::MAX, |s| s.blocks);
-        usize::from(used) + usize::from(head.opens) + need <= usize::from(self.blocks_per_segment())
+        usize::from(used) + usize::from(head.opens) + need <= usize::from(self.blocks_of(*number))
     }
 
     /// Takes a free segment as the head. Its opening is durable before anything else is written to it: without it, what
     /// the segment held before is still read, and a part of that is a lie (a record whose deletion is written over).
-    fn begin_segment(&mut self) -> Result<(), AppendError> {
+    pub fn begin_segment(&mut self) -> Result<(), AppendError> {
         self.sync()?;
         let Some(number) = self.free.pop_front() else {
             return Err(AppendError::Full);
@@ -477,40 +491,70 @@ impl<M: Media> Log<M> {
         }
     }
 
-    /// Makes the missing ones of `count` segments, and removes what is no segment. More of them than that go by
-    /// [`Log::remove_free`].
-    pub fn make_segments(&mut self, count: u16) -> io::Result<()> {
-        let there: BTreeMap<u16, u64> = self.media.segments()?.into_iter().collect();
-        for (number, bytes) in &there {
-            if *bytes != u64::from(self.segment_bytes) {
-                self.media.remove(Name::Segment(*number))?;
+    /// Removes what is no segment.
+    pub fn remove_others(&mut self) -> io::Result<()> {
+        for (number, _) in self.media.segments()? {
+            if !self.sizes.contains_key(&number) {
+                self.media.remove(Name::Segment(number))?;
             }
-        }
-        let mut number = 0;
-        while self.count() < count {
-            if there.get(&number) != Some(&u64::from(self.segment_bytes)) {
-                let name = Name::Segment(number);
-                if let Err(error) = self.media.create(name, self.segment_bytes.into()) {
-                    // Where there was no room, a part of it takes what is left.
-                    let _ = self.media.remove(name);
-                    return Err(error);
-                }
-                self.free.push_back(number);
-            }
-            number += 1;
         }
         Ok(())
     }
 
-    /// Removes the free segment that was released first; so what a recovery sees stays a whole end of the log.
+    /// Makes a free segment.
+    pub fn make_segment(&mut self) -> io::Result<()> {
+        let number = (0..).find(|number| !self.sizes.contains_key(number));
+        let number = number.unwrap_or_default();
+        let name = Name::Segment(number);
+        if let Err(error) = self.media.create(name, self.segment_bytes()) {
+            // Where there was no room, a part of it takes what is left.
+            let _ = self.media.remove(name);
+            return Err(error);
+        }
+        self.sizes.insert(number, self.blocks_new);
+        self.free.push_back(number);
+        self.measure();
+        Ok(())
+    }
+
+    /// Removes the free segment that was released first.
     pub fn remove_free(&mut self) -> io::Result<()> {
-        let Some(number) = self.free.pop_front() else {
+        self.remove_free_at(0)
+    }
+
+    /// Removes a free segment of another size than is made now, or one that must go before it. False: there is none.
+    pub fn remove_misfit(&mut self) -> io::Result<bool> {
+        if !self.free.iter().any(|number| self.is_misfit(*number)) {
+            return Ok(false);
+        }
+        // Those that were written go in the order in which they were released, so that what a recovery sees stays a whole
+        // end of the log.
+        let goes = |number: &u16| self.is_misfit(*number) || self.segments.contains_key(number);
+        let at = self.free.iter().position(goes);
+        self.remove_free_at(at.unwrap_or(0)).map(|()| true)
+    }
+
+    fn remove_free_at(&mut self, at: usize) -> io::Result<()> {
+        let Some(number) = self.free.remove(at) else {
             return Ok(());
         };
         // What was carried on from it must not be with the kernel alone.
         self.sync()?;
         self.segments.remove(&number);
+        self.sizes.remove(&number);
+        self.measure();
         self.media.remove(Name::Segment(number))
+    }
+
+    /// True if it has another size than those that are made now.
+    pub fn is_misfit(&self, number: u16) -> bool {
+        self.blocks_of(number) != self.blocks_new
+    }
+
+    /// Segments of another size than those that are made now.
+    pub fn misfits(&self) -> usize {
+        let blocks = self.sizes.values();
+        blocks.filter(|blocks| **blocks != self.blocks_new).count()
     }
 
     pub fn segments(&self) -> impl Iterator<Item = (u16, &Segment)> {
@@ -519,18 +563,42 @@ impl<M: Media> Log<M> {
             .filter_map(|number| Some((*number, self.segments.get(number)?)))
     }
 
-    pub fn segment_bytes(&self) -> u32 {
-        self.segment_bytes
+    pub fn segment(&self, number: u16) -> Option<&Segment> {
+        self.segments.get(&number)
+    }
+
+    /// Above the number of every segment in use.
+    pub fn numbers(&self) -> usize {
+        (self.segments.last_key_value()).map_or(0, |(number, _)| usize::from(*number) + 1)
+    }
+
+    /// Bytes of a segment that is made now.
+    pub fn segment_bytes(&self) -> u64 {
+        u64::from(self.blocks_new) * BLOCK as u64
+    }
+
+    /// Bytes of all segments, used and free.
+    pub fn bytes(&self) -> u64 {
+        let blocks: u64 = self.sizes.values().map(|blocks| u64::from(*blocks)).sum();
+        blocks * BLOCK as u64
     }
 
     /// Segments, used and free.
     pub fn count(&self) -> u16 {
-        (self.order.len() + self.free.len()) as u16
+        self.sizes.len() as u16
     }
 }
 
+/// The blocks of a file that can be a segment.
+fn segment_blocks(number: u16, bytes: u64) -> Option<u16> {
+    let is_one = number < limits::RING_SEGMENTS_MAX
+        && limits::RING_SEGMENT_BYTES.contains(&bytes)
+        && bytes.is_power_of_two();
+    is_one.then_some((bytes / BLOCK as u64) as u16)
+}
+
 /// Compresses, if that makes it smaller.
-fn compress(raw: &[u8], out: &mut Vec<u8>) -> bool {
+pub(super) fn compress(raw: &[u8], out: &mut Vec<u8>) -> bool {
     out.resize(lz4_flex::block::get_maximum_output_size(raw.len()), 0);
     match lz4_flex::block::compress_into(raw, out) {
         Ok(bytes) if bytes < raw.len() => {
@@ -543,6 +611,11 @@ fn compress(raw: &[u8], out: &mut Vec<u8>) -> bool {
             false
         }
     }
+}
+
+/// Fills `out` with what was compressed. Gives how much that is.
+pub(super) fn expand(compressed: &[u8], out: &mut [u8]) -> Option<usize> {
+    lz4_flex::block::decompress_into(compressed, out).ok()
 }
 
 /// The records of the frame that begins `bytes`, into `raw`.
@@ -568,7 +641,7 @@ fn open_frame(
                 true => *raw = vec![0; len],
                 false => raw.truncate(len),
             }
-            let bytes = lz4_flex::block::decompress_into(opened, raw).map_err(|_| Lost)?;
+            let bytes = expand(opened, raw).ok_or(Lost)?;
             (bytes == len).then_some(()).ok_or(Lost)
         }
         false => {

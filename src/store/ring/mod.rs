@@ -1,5 +1,6 @@
 //! The ring on flash (flash.md 3).
 
+pub mod batch;
 pub mod budget;
 pub mod collection;
 pub mod engine;

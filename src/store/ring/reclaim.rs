@@ -4,12 +4,11 @@
 use super::collection::Why;
 use super::engine::{Engine, Pack, describe};
 use super::index::At;
-use super::log::AppendError;
+use super::log::{AppendError, Segment};
 use super::media::Media;
 use super::record::{self, Record, Records};
 use crate::limits;
 use crate::store::Class;
-use std::collections::BTreeMap;
 use std::io;
 
 /// Who points at a record.
@@ -92,10 +91,7 @@ impl<M: Media> Engine<M> {
             return false;
         };
         for live in self.live_in(oldest) {
-            match live.owner {
-                Owner::Item { id, .. } | Owner::Before { id, .. } => self.lose(id, Why::NoRoom),
-                Owner::Fill { fill, .. } => self.abort(fill),
-            }
+            self.give_up(live.owner, Why::NoRoom);
         }
         for id in self.marked_in(oldest) {
             self.lose(id, Why::NoRoom);
@@ -183,7 +179,7 @@ impl<M: Media> Engine<M> {
             let frame = &live[at..end];
             at = end;
             let Ok(raw) = self.log.read(place, u64::MAX) else {
-                frame.iter().for_each(|live| self.rot(live.owner));
+                (frame.iter()).for_each(|live| self.give_up(live.owner, Why::Rotten));
                 continue;
             };
             let mut wanted = frame.iter().peekable();
@@ -214,7 +210,7 @@ impl<M: Media> Engine<M> {
                 }));
             }
             // The frame does not hold what the index says: that is a fault, and treated as rot.
-            wanted.for_each(|live| self.rot(live.owner));
+            wanted.for_each(|live| self.give_up(live.owner, Why::Rotten));
         }
         match pack.records {
             0 => Ok(()),
@@ -229,7 +225,14 @@ impl<M: Media> Engine<M> {
         moves: &mut Vec<Move>,
     ) -> Result<(), AppendError> {
         // Not `self.append`: that would reclaim in the middle of a reclaim.
-        let place = self.log.append(&pack.raw, pack.records)?;
+        let place = match self.log.append(&pack.raw, pack.records) {
+            // An object of a larger segment than there are now.
+            Err(AppendError::TooLarge) => {
+                (packed.into_iter()).for_each(|(_, owner, _)| self.give_up(owner, Why::TooLarge));
+                return Ok(());
+            }
+            appended => appended?,
+        };
         self.counts.carried += u64::from(pack.records);
         moves.extend(packed.into_iter().map(|(from, owner, record)| Move {
             owner,
@@ -265,9 +268,9 @@ impl<M: Media> Engine<M> {
         }
     }
 
-    fn rot(&mut self, owner: Owner) {
+    fn give_up(&mut self, owner: Owner, why: Why) {
         match owner {
-            Owner::Item { id, .. } | Owner::Before { id, .. } => self.lose(id, Why::Rotten),
+            Owner::Item { id, .. } | Owner::Before { id, .. } => self.lose(id, why),
             Owner::Fill { fill, .. } => self.abort(fill),
         }
     }
@@ -365,35 +368,73 @@ impl<M: Media> Engine<M> {
 
     /// Bytes of the segments that hold what counts: each segment's in proportion to its live records.
     pub fn live_bytes(&self) -> u64 {
-        let mut raw: BTreeMap<u16, u64> = BTreeMap::new();
-        let mut add = |at: At, len: u64| {
-            *raw.entry(at.segment).or_default() += len + limits::RING_RECORD_BYTES;
+        // By the number of the segment; what waits comes last.
+        let last = self.log.numbers();
+        let mut raw: Vec<u64> = vec![0; last + 1];
+        let mut add = |segment: u16, bytes: u64| {
+            if let Some(raw) = raw.get_mut(usize::from(segment).min(last)) {
+                *raw += bytes;
+            }
         };
         for collection in self.collections.values() {
-            (collection.table.iter()).for_each(|e| add(e.at, e.len.into()));
-            let before = collection.waiting.changes.values().filter_map(|c| c.before);
-            before.for_each(|e| add(e.at, e.len.into()));
+            collection.placed(&mut add);
         }
         for fill in self.fills.values() {
-            fill.placed().for_each(|e| add(e.at, e.len.into()));
+            (fill.placed()).for_each(|e| add(e.at.segment, e.record_bytes()));
         }
-        let segment_bytes = u64::from(self.log.segment_bytes());
         let mut live = 0;
         for (number, segment) in self.log.segments() {
-            let held = match self.log.is_head(number) {
-                true => u64::from(segment.blocks) * super::layout::BLOCK as u64,
-                false => segment_bytes,
-            };
-            let live_raw = raw.get(&number).copied().unwrap_or(0).min(segment.raw);
-            live += (held * live_raw).checked_div(segment.raw).unwrap_or(0);
+            let live_raw = raw.get(usize::from(number)).copied().unwrap_or(0);
+            live += self.held(number, segment, live_raw.min(segment.raw));
         }
-        let waiting = raw.get(&At::WAITING.segment).copied().unwrap_or(0);
-        live + waiting / 2
+        live + raw.last().map_or(0, |waiting| waiting / 2)
+    }
+
+    /// Of the segment's bytes, those that so many bytes of its records take.
+    fn held(&self, number: u16, segment: &Segment, raw: u64) -> u64 {
+        let blocks = match self.log.is_head(number) {
+            true => segment.blocks,
+            false => self.log.blocks_of(number),
+        };
+        let bytes = u64::from(blocks) * super::layout::BLOCK as u64;
+        (bytes * raw).checked_div(segment.raw).unwrap_or(0)
     }
 
     /// Live bytes above this make reclaim dear: half of the files (flash.md 3.5).
     pub(super) fn high_water(&self) -> u64 {
-        u64::from(self.log.count()) * u64::from(self.log.segment_bytes()) / 2
+        self.log.bytes() / 2
+    }
+
+    /// Leaves the dearest that so many bytes hold: of the highest class first, of that what was used last.
+    pub(super) fn keep_what_fits(&mut self, bytes: u64) {
+        if self.live_bytes() <= bytes {
+            return;
+        }
+        let mut all: Vec<(Class, u64, u64)> = (self.collections.iter())
+            .map(|(id, c)| (c.class, c.used, *id))
+            .collect();
+        all.sort_unstable();
+        let mut room = bytes;
+        while let Some((.., id)) = all.pop() {
+            match room.checked_sub(self.collection_bytes(id)) {
+                Some(rest) => room = rest,
+                None => {
+                    self.counts.evicted += 1;
+                    self.lose(id, Why::NoRoom);
+                }
+            }
+        }
+    }
+
+    /// The collection's part of [`Engine::live_bytes`].
+    fn collection_bytes(&self, id: u64) -> u64 {
+        let mut bytes = 0;
+        if let Some(collection) = self.collections.get(&id) {
+            collection.placed(&mut |number, raw| {
+                bytes += (self.log.segment(number)).map_or(raw, |s| self.held(number, s, raw));
+            });
+        }
+        bytes
     }
 
     /// Makes room for `more` bytes of `class` without touching `spare`.

@@ -4,7 +4,7 @@ use super::collection::{Collection, Durable};
 use super::engine::{Engine, Moment, Settings};
 use super::index::{At, Entry, Table};
 use super::layout::{BLOCK, FORMAT, SUPER_BYTES, Super};
-use super::log::{Log, Place};
+use super::log::{AppendError, Log, Place};
 use super::media::{Media, Name};
 use super::record::{Record, Records, Wear};
 use super::seal::Keys;
@@ -28,8 +28,6 @@ pub enum Anew {
     Key,
     /// It was another node's.
     Node,
-    /// Its segments are too large for the cap.
-    Cap,
 }
 
 impl fmt::Display for Anew {
@@ -45,7 +43,6 @@ impl fmt::Display for Anew {
             }
             Anew::Key => f.write_str("what was kept there is sealed with another key"),
             Anew::Node => f.write_str("what was kept there is another node's"),
-            Anew::Cap => f.write_str("what was kept there does not fit into the smaller cap"),
         }
     }
 }
@@ -112,8 +109,7 @@ pub fn segment_bytes(bytes_max: u64) -> u32 {
         ..=limits::RING_SMALL_BYTES => (32 << 10, 256 << 10),
         _ => (256 << 10, 1 << 20),
     };
-    let power = 1u64 << share.max(1).ilog2();
-    power.clamp(least, most) as u32
+    (1 << share.max(1).ilog2()).clamp(least, most)
 }
 
 /// Segments of this size under this cap, beside the super block.
@@ -171,12 +167,9 @@ fn admit<M: Media>(media: &M, secret: &[u8], node: u64) -> Result<(Super, Keys),
         return Err(OpenError::Anew(Anew::Format(read.format)));
     }
     let keys = Keys::new(secret, &read.uuid).map_err(|_| OpenError::Key)?;
-    let size = read.segment_bytes;
-    let is_sane = size.is_multiple_of(BLOCK as u32) && (32 << 10..=1 << 20).contains(&size);
     match read.check == keys.check() {
         false => Err(OpenError::Anew(Anew::Key)),
         true if read.node != node => Err(OpenError::Anew(Anew::Node)),
-        true if !is_sane => Err(OpenError::Anew(Anew::Unreadable)),
         true => Ok((read, keys)),
     }
 }
@@ -190,27 +183,18 @@ impl<M: Media> Engine<M> {
         now: Moment,
     ) -> Result<(Self, Option<Anew>), OpenError> {
         let mut media = media;
-        let admitted = match admit(&media, secret, settings.node) {
-            Ok((read, _))
-                if segment_count(settings.bytes_max, read.segment_bytes)
-                    < limits::RING_SEGMENTS_MIN =>
-            {
-                Err(Anew::Cap)
-            }
-            Ok(admitted) => Ok(admitted),
-            Err(OpenError::Anew(anew)) => Err(anew),
-            Err(error) => return Err(error),
-        };
-        let (read, keys, anew) = match admitted {
+        let (read, keys, anew) = match admit(&media, secret, settings.node) {
             Ok((read, keys)) => (read, keys, None),
-            Err(anew) => {
+            Err(OpenError::Anew(anew)) => {
                 let (read, keys) = make(&mut media, secret, &settings)?;
                 (read, keys, Some(anew))
             }
+            Err(error) => return Err(error),
         };
         let mended = mend_super(&mut media, &read);
-        let count = segment_count(settings.bytes_max, read.segment_bytes);
-        let mut engine = Engine::recover(Log::new(media, keys, read.segment_bytes), settings, now)?;
+        let size = segment_bytes(settings.bytes_max);
+        let count = segment_count(settings.bytes_max, size);
+        let mut engine = Engine::recover(Log::new(media, keys, size), settings, now)?;
         engine.wear.starts += 1;
         match mended.and_then(|()| engine.begin_to_write(count)) {
             // What is there can be told, if no more.
@@ -220,28 +204,48 @@ impl<M: Media> Engine<M> {
         Ok((engine, anew))
     }
 
-    fn begin_to_write(&mut self, count: u16) -> io::Result<()> {
-        self.log.resume()?;
-        match self.log.make_segments(count) {
-            Err(error) if is_full(&error) && self.log.count() >= limits::RING_SEGMENTS_MIN => {
-                self.is_short = true;
-            }
-            made => made?,
+    /// Opens a ring that is there to write it, and leaves it as large as it is.
+    pub fn open_as_it_is(
+        media: M,
+        secret: &[u8],
+        settings: Settings,
+        now: Moment,
+    ) -> Result<Self, OpenError> {
+        let mut engine = Engine::take_up(media, secret, settings, now)?;
+        engine.wear.starts += 1;
+        engine.log.resume()?;
+        while engine.log.count() < limits::RING_SEGMENTS_MIN {
+            engine.log.make_segment()?;
         }
-        self.resize(count)
+        Ok(engine)
     }
 
     /// Opens a ring to look on: nothing is written.
     pub fn look(media: M, secret: &[u8], node: u64) -> Result<Self, OpenError> {
-        let (read, keys) = admit(&media, secret, node)?;
         let settings = Settings {
             bytes_max: 0,
             node,
             flush: std::time::Duration::MAX,
             daily: u64::MAX,
         };
-        let log = Log::new(media, keys, read.segment_bytes);
-        Ok(Engine::recover(log, settings, Moment::default())?)
+        Engine::take_up(media, secret, settings, Moment::default())
+    }
+
+    fn take_up(
+        media: M,
+        secret: &[u8],
+        settings: Settings,
+        now: Moment,
+    ) -> Result<Self, OpenError> {
+        let (_, keys) = admit(&media, secret, settings.node)?;
+        let log = Log::new(media, keys, segment_bytes(settings.bytes_max));
+        Ok(Engine::recover(log, settings, now)?)
+    }
+
+    fn begin_to_write(&mut self, count: u16) -> io::Result<()> {
+        self.log.resume()?;
+        self.log.remove_others()?;
+        self.resize(count)
     }
 
     fn recover(log: Log<M>, settings: Settings, now: Moment) -> io::Result<Self> {
@@ -319,26 +323,71 @@ impl<M: Media> Engine<M> {
         })
     }
 
-    /// Makes the ring as small as it shall be.
+    /// Makes the ring as large as it shall be, of segments of the size that they shall have. What does not fit any more
+    /// goes; the rest is carried on as in every reclaim, so that a cut at any time leaves a ring, which the next start goes
+    /// on with.
     fn resize(&mut self, count: u16) -> io::Result<()> {
-        let bytes = u64::from(count) * u64::from(self.log.segment_bytes());
-        if self.log.count() > count {
-            while self.live_bytes() > bytes / 2 && self.evict(Class::MAX, None) {}
+        let bytes = u64::from(count) * self.log.segment_bytes();
+        if self.log.bytes() > bytes {
+            self.keep_what_fits(bytes / 2);
             self.flush();
         }
-        let mut turns = 2 * self.log.count();
-        while self.log.count() > count && self.off().is_none() {
-            if self.log.free() > limits::RING_FREE_SEGMENTS {
-                self.log.remove_free()?;
-                continue;
+        // While there are both, the files take no more than they did, or shall.
+        let bytes_max = bytes.max(self.log.bytes());
+        let mut turns = 4 * usize::from(self.log.count().max(count));
+        while self.off().is_none() && turns > 0 {
+            turns -= 1;
+            match self.exchange(count, bytes_max) {
+                Err(error) if is_full(&error) && self.log.count() >= limits::RING_SEGMENTS_MIN => {
+                    self.is_short = true;
+                    break;
+                }
+                exchanged => exchanged?,
             }
-            turns = turns.saturating_sub(1);
-            if (turns == 0 || !self.reclaim_oldest()?) && !self.last_resort() {
+            if self.log.misfits() == 0 && self.log.count() <= count {
+                break;
+            }
+            if !self.free_oldest()? && !self.evict(Class::MAX, None) && !self.last_resort() {
                 break;
             }
         }
-        self.tidy();
+        // Smaller segments hold less of the same bytes.
+        self.keep_what_fits(self.high_water());
+        // Says what went, and keeps segments free.
+        self.flush();
         Ok(())
+    }
+
+    /// Takes segments away of which there are too many, or which have another size, one by one, and makes others in their
+    /// place.
+    fn exchange(&mut self, count: u16, bytes_max: u64) -> io::Result<()> {
+        loop {
+            let fits = u16::try_from(self.log.misfits()).unwrap_or(u16::MAX);
+            let fits = self.log.count().saturating_sub(fits);
+            if fits < count && self.log.bytes() + self.log.segment_bytes() <= bytes_max {
+                self.log.make_segment()?;
+            } else if fits > count && self.log.free() > limits::RING_FREE_SEGMENTS {
+                self.log.remove_free()?;
+            } else if !self.log.remove_misfit()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Carries on what the oldest segment holds; where that is the one that is written, another is begun.
+    fn free_oldest(&mut self) -> io::Result<bool> {
+        if self
+            .log
+            .oldest()
+            .is_some_and(|oldest| self.log.is_head(oldest))
+        {
+            match self.log.begin_segment() {
+                Ok(()) => {}
+                Err(AppendError::Io(error)) => return Err(error),
+                Err(_) => return Ok(false),
+            }
+        }
+        self.reclaim_oldest()
     }
 }
 
@@ -365,6 +414,7 @@ fn see(
                 len: put.value.len() as u32,
                 tag: put.tag,
                 at,
+                own: false,
             };
             found.entry(put.id).or_default().items.insert(key, entry);
             put.id
@@ -445,13 +495,13 @@ fn make<M: Media>(
     let made = Super {
         format: FORMAT,
         uuid,
-        segment_bytes: segment_bytes(settings.bytes_max),
         node: settings.node,
         check: keys.check(),
     };
-    let mut log = Log::new(&mut *media, keys, made.segment_bytes);
-    let count = segment_count(settings.bytes_max, made.segment_bytes);
-    if let Err(error) = log.make_segments(count) {
+    let size = segment_bytes(settings.bytes_max);
+    let mut log = Log::new(&mut *media, keys, size);
+    let count = segment_count(settings.bytes_max, size);
+    if let Err(error) = (0..count).try_for_each(|_| log.make_segment()) {
         // Others need the room that is of no use here.
         (0..count).for_each(|number| {
             let _ = media.remove(Name::Segment(number));

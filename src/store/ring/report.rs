@@ -27,15 +27,8 @@ impl<M: Media> Engine<M> {
     /// The segments in use, the oldest first.
     pub fn segments(&self) -> Vec<SegmentState> {
         let log = self.log();
-        let blocks_max = (log.segment_bytes() as usize / super::layout::BLOCK) as u16;
         // By the number of the segment, which is below that of all of them.
-        let mut live = vec![
-            0u32;
-            log.segments()
-                .map(|(n, _)| usize::from(n) + 1)
-                .max()
-                .unwrap_or(0)
-        ];
+        let mut live = vec![0u32; log.numbers()];
         let mut count = |number: u16| {
             if let Some(live) = live.get_mut(usize::from(number)) {
                 *live += 1;
@@ -52,7 +45,7 @@ impl<M: Media> Engine<M> {
                 number,
                 sequence: segment.sequence,
                 blocks: segment.blocks,
-                blocks_max,
+                blocks_max: log.blocks_of(number),
                 frames: segment.frames,
                 live: live.get(usize::from(number)).copied().unwrap_or(0),
                 bad: segment.bad,
@@ -65,7 +58,7 @@ impl<M: Media> Engine<M> {
         let log = self.log();
         Stats {
             live_bytes: self.live_bytes(),
-            file_bytes: u64::from(log.count()) * u64::from(log.segment_bytes()),
+            file_bytes: log.bytes(),
             wear: self.wear(),
             daily_bytes: self.daily_bytes(),
             counts: self.counts,

@@ -5,7 +5,7 @@ use super::engine::{Engine, Moment, Settings};
 use super::fill::Label;
 use super::media::{Media, Name};
 use super::recover::Anew;
-use crate::store::Change;
+use crate::store::{Change, Class};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -311,7 +311,7 @@ fn what_a_reader_began_with_is_read_after_its_segment_is_released() {
 /// One copy's format had a flipped bit, and the ring was made anew over the other.
 #[test]
 fn one_rotten_copy_of_the_super_block_is_written_again() {
-    for at in [0, 8, 30, 4096 + 8, 4096 + 60] {
+    for at in [0, 8, 30, 4096 + 8, 4096 + 50] {
         let media = Memory::default();
         let (mut engine, _) = open(&media, 1 << 20);
         replace(&mut engine, 1, "1", &many(3, 1));
@@ -443,4 +443,137 @@ fn a_drop_is_written_though_what_goes_with_it_is_too_large() {
     drop(engine);
     let (engine, _) = open(&media, 1 << 20);
     assert_eq!(ids(&engine).into_keys().collect::<Vec<_>>(), [b"name 2"]);
+}
+
+/// Bytes that are not compressed: so many for each of so many items.
+fn random(media: &Memory, n: usize, bytes: usize) -> Items {
+    let value = || {
+        let mut value = vec![0; bytes];
+        media.clone().random(&mut value).unwrap();
+        value
+    };
+    (0..n).map(|i| (format!("ns/{i:05}"), value())).collect()
+}
+
+fn keep(engine: &mut Engine<Memory>, id: u64, class: Class, items: &Items) {
+    engine.begin(1, class, Some(id));
+    for (key, value) in items {
+        engine
+            .put(1, key, Bytes::copy_from_slice(value), 0)
+            .unwrap();
+    }
+    let label = Label {
+        class,
+        name: format!("name {id}").leak().as_bytes(),
+        note: b"note",
+        version: "1",
+    };
+    engine.commit(1, id, &label).unwrap();
+    engine.flush();
+}
+
+#[test]
+fn a_smaller_cap_keeps_the_dearest_and_what_was_used_last() {
+    let media = Memory::default();
+    let (mut engine, _) = open(&media, 8 << 20);
+    let large = random(&media, 78, 1000);
+    // The last of the pinned is larger than all that is left; what is small beside it stays.
+    for (id, class) in [(1, 0), (2, 1), (3, 2), (4, 1), (5, 2), (6, 1)] {
+        keep(&mut engine, id, class, &large);
+    }
+    keep(&mut engine, 7, 2, &random(&media, 900, 1000));
+    keep(&mut engine, 8, 0, &many(3, 1));
+    drop(engine);
+    for cap in [1 << 20, 3 << 20, 256 << 20, 1 << 20] {
+        let (mut engine, anew) = open(&media, cap);
+        assert_eq!((anew, engine.off()), (None, None));
+        assert_eq!(engine.counts.last_resorts, 0);
+        let bytes: u64 = media.segments().unwrap().iter().map(|(_, b)| b).sum();
+        assert!(
+            bytes + 8192 <= cap && bytes > cap / 4 * 3,
+            "{bytes} of {cap}"
+        );
+        let sizes: Vec<u64> = media.segments().unwrap().iter().map(|(_, b)| *b).collect();
+        assert!(sizes.iter().all(|bytes| *bytes == sizes[0]), "{sizes:?}");
+        let names: Vec<Vec<u8>> = ids(&engine).into_keys().collect();
+        assert_eq!(
+            names,
+            [3, 4, 5, 6, 8].map(|n| format!("name {n}").into_bytes()),
+            "{cap}"
+        );
+        for (name, id) in ids(&engine) {
+            let (_, items) = read(&mut engine, id).unwrap();
+            assert_eq!(items.len(), if name == b"name 8" { 3 } else { 78 });
+        }
+    }
+}
+
+#[test]
+fn an_object_that_is_too_large_for_the_smaller_files_takes_nothing_else_along() {
+    let media = Memory::default();
+    let (mut engine, _) = open(&media, 8 << 20);
+    keep(&mut engine, 1, 2, &random(&media, 5, 100_000));
+    let small = random(&media, 5, 20_000);
+    keep(&mut engine, 2, 1, &small);
+    drop(engine);
+    // What still compresses into one is no harm.
+    let (mut engine, _) = open(&media, 8 << 20);
+    keep(
+        &mut engine,
+        3,
+        0,
+        &Items::from([("large".to_owned(), vec![b'x'; 200_000])]),
+    );
+    drop(engine);
+    let (mut engine, _) = open(&media, 1 << 20);
+    let ids = ids(&engine);
+    assert_eq!(ids.keys().collect::<Vec<_>>(), [b"name 2", b"name 3"]);
+    assert_eq!(
+        read(&mut engine, ids[&b"name 2"[..]]),
+        Some(("1".to_owned(), small))
+    );
+}
+
+/// What an agent that `*` alone let in may do: list all it can, and invent names as long as they may be.
+#[test]
+fn nobody_of_a_lower_class_takes_the_room_of_a_higher_one() {
+    let media = Memory::default();
+    let (mut engine, _) = open(&media, 1 << 20);
+    let pinned = random(&media, 100, 1000);
+    keep(&mut engine, 1, 2, &pinned);
+    let named = random(&media, 100, 1000);
+    keep(&mut engine, 2, 1, &named);
+    for id in 10..400 {
+        engine.set_now(at(id * 3));
+        let name = random(&media, 1, 4000)["ns/00000"].clone();
+        let name: Vec<u8> = name
+            .iter()
+            .flat_map(|b| [b'a' + b % 16, b'a' + b / 16])
+            .collect();
+        let items = random(&media, 1 + id as usize % 90, 900);
+        engine.begin(9, 0, None);
+        let put = items
+            .iter()
+            .try_for_each(|(key, value)| engine.put(9, key, Bytes::copy_from_slice(value), 0));
+        let label = Label {
+            class: 0,
+            name: &name,
+            note: b"note",
+            version: "1",
+        };
+        let _ = put.and_then(|()| engine.commit(9, id, &label));
+        engine.flush();
+        assert!(engine.live_bytes() <= (1 << 20) / 2 + (64 << 10));
+    }
+    assert!(engine.counts.evicted > 100, "{:?}", engine.counts);
+    assert_eq!(engine.counts.last_resorts, 0);
+    for (id, items) in [(1, &pinned), (2, &named)] {
+        assert_eq!(read(&mut engine, id), Some(("1".to_owned(), items.clone())));
+    }
+    drop(engine);
+    let (mut engine, _) = open(&media, 1 << 20);
+    for (name, items) in [(b"name 1", pinned), (b"name 2", named)] {
+        let id = ids(&engine)[&name[..]];
+        assert_eq!(read(&mut engine, id), Some(("1".to_owned(), items)));
+    }
 }

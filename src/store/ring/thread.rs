@@ -1,12 +1,13 @@
 //! The one thread that owns the ring: takes messages in their order, and writes when something is due.
 
+use super::batch::Batch;
 use super::collection::Why;
 use super::engine::{Counts, Engine, Moment, Notice};
 use super::fill::Label;
 use super::log::Written;
 use super::media::Media;
 use super::read::{Item, Snapshot};
-use super::record::Wear;
+use super::record::{Record, Records, Wear};
 use super::recover::{Anew, OpenError};
 use super::report::SegmentState;
 use crate::limits;
@@ -23,7 +24,7 @@ use tokio::sync::oneshot;
 pub enum Message {
     Put {
         fill: FillHead,
-        items: Vec<NewItem>,
+        batch: Batch,
     },
     Remove {
         fill: FillHead,
@@ -31,7 +32,7 @@ pub enum Message {
     },
     Commit {
         fill: FillHead,
-        items: Vec<NewItem>,
+        batch: Batch,
         id: u64,
         /// Which of the asker's commits of this collection it is.
         stamp: u64,
@@ -99,7 +100,7 @@ pub struct OneRead {
 /// What both sides see.
 pub struct Desk {
     queue_bytes_max: usize,
-    /// Bytes of values in messages that were not taken yet.
+    /// Bytes of messages that were not taken yet.
     queued: AtomicUsize,
     told: Mutex<Vec<Told>>,
     published: Mutex<Published>,
@@ -176,25 +177,37 @@ impl Desk {
     pub fn new(bytes_max: u64) -> Desk {
         let (least, most) = limits::RING_QUEUE_BYTES.into_inner();
         Desk {
-            queue_bytes_max: (bytes_max as usize / 2).clamp(least, most),
+            queue_bytes_max: (bytes_max as usize / 4).clamp(least, most),
             queued: AtomicUsize::new(0),
             told: Mutex::default(),
             published: Mutex::default(),
         }
     }
 
-    /// Room for so many bytes more, if there is any. A lone big one always has some.
-    pub fn reserve(&self, bytes: usize) -> bool {
+    /// Room for so many bytes more, if there is any. A lone big one always has some. Whoever is worth less leaves some to
+    /// the others: nobody that `*` alone let in keeps the hub from what the kubelet is told.
+    pub fn reserve(&self, class: Class, bytes: usize) -> bool {
+        let quarter = self.queue_bytes_max / 4;
+        let most = match class {
+            0 => 2 * quarter,
+            1 => 3 * quarter,
+            _ => self.queue_bytes_max,
+        };
         let queued = self.queued.load(Ordering::Relaxed);
-        let fits = queued == 0 || queued + bytes <= self.queue_bytes_max;
+        let fits = queued == 0 || queued + bytes <= most;
         if fits {
             self.queued.fetch_add(bytes, Ordering::Relaxed);
         }
         fits
     }
 
-    /// What was reserved is not needed, or was taken.
-    pub fn release(&self, bytes: usize) {
+    /// True if so much waits that it is worth compressing.
+    pub fn is_behind(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) > limits::RING_QUEUE_PLAIN_BYTES
+    }
+
+    /// What was reserved was taken.
+    fn release(&self, bytes: usize) {
         self.queued.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -311,7 +324,6 @@ impl<M: Media> Keeper<M> {
             });
             if let Some(message) = message {
                 let bytes = message.bytes();
-                self.payload_bytes += message.payload();
                 self.take(message);
                 self.desk.release(bytes);
             }
@@ -327,21 +339,21 @@ impl<M: Media> Keeper<M> {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Put { fill, items } => self.put(fill, items),
+            Message::Put { fill, batch } => self.put(fill, batch),
             Message::Remove { fill, key } => {
                 self.begin(fill);
                 self.engine.remove(fill.number, &key);
             }
             Message::Commit {
                 fill,
-                items,
+                batch,
                 id,
                 stamp,
                 name,
                 note,
                 version,
             } => {
-                self.put(fill, items);
+                self.put(fill, batch);
                 let label = Label {
                     class: fill.class,
                     name: &name,
@@ -364,6 +376,7 @@ impl<M: Media> Keeper<M> {
                 changes,
                 version,
             } => {
+                self.payload_bytes += changes.iter().map(OwnedChange::payload).sum::<u64>();
                 let changes: Vec<Change<'_>> = (changes.iter())
                     .map(|change| match change {
                         OwnedChange::Put(item) => Change::Put {
@@ -425,23 +438,32 @@ impl<M: Media> Keeper<M> {
         });
     }
 
-    fn put(&mut self, fill: FillHead, items: Vec<NewItem>) {
+    fn put(&mut self, fill: FillHead, batch: Batch) {
         self.begin(fill);
-        for item in items {
-            let Some(goes_on @ true) = self.fills.get_mut(&fill.number) else {
-                return;
-            };
-            if let Err(why) = self
-                .engine
-                .put(fill.number, &item.key, item.value, item.tag)
-            {
-                *goes_on = false;
-                self.desk.tell(Told::FillFailed {
-                    fill: fill.number,
-                    why,
-                });
-            }
+        if self.fills.get(&fill.number) != Some(&true) {
+            return;
         }
+        if let Err(why) = self.put_all(fill.number, batch) {
+            self.fills.insert(fill.number, false);
+            self.engine.abort(fill.number);
+            self.desk.tell(Told::FillFailed {
+                fill: fill.number,
+                why,
+            });
+        }
+    }
+
+    fn put_all(&mut self, fill: u64, batch: Batch) -> Result<(), Why> {
+        let records = batch.open().ok_or(Why::Rotten)?;
+        for record in Records(&records) {
+            let Ok(Record::Put(item)) = record else {
+                return Err(Why::Rotten);
+            };
+            self.payload_bytes += (item.key.len() + item.value.len()) as u64;
+            let value = Bytes::copy_from_slice(item.value);
+            self.engine.put(fill, item.key, value, item.tag)?;
+        }
+        Ok(())
     }
 
     /// Hands on what the engine has to say.
@@ -513,29 +535,10 @@ impl<M: Media> Keeper<M> {
 }
 
 impl Message {
-    /// Bytes of the keys and values in it.
-    fn payload(&self) -> u64 {
-        let item = |item: &NewItem| (item.key.len() + item.value.len()) as u64;
-        match self {
-            Message::Put { items, .. } | Message::Commit { items, .. } => {
-                items.iter().map(item).sum()
-            }
-            Message::Apply { changes, .. } => (changes.iter())
-                .map(|change| match change {
-                    OwnedChange::Put(put) => item(put),
-                    OwnedChange::Delete(_) => 0,
-                })
-                .sum(),
-            _ => 0,
-        }
-    }
-
-    /// Bytes of the values in it.
+    /// What it was given a place for.
     fn bytes(&self) -> usize {
         match self {
-            Message::Put { items, .. } | Message::Commit { items, .. } => {
-                items.iter().map(NewItem::bytes).sum()
-            }
+            Message::Put { batch, .. } | Message::Commit { batch, .. } => batch.bytes(),
             Message::Apply { changes, .. } => changes.iter().map(OwnedChange::bytes).sum(),
             _ => 0,
         }
@@ -554,6 +557,14 @@ impl OwnedChange {
         match self {
             OwnedChange::Put(item) => item.bytes(),
             OwnedChange::Delete(key) => key.len() + size_of::<NewItem>(),
+        }
+    }
+
+    /// Bytes of key and value.
+    fn payload(&self) -> u64 {
+        match self {
+            OwnedChange::Put(item) => (item.key.len() + item.value.len()) as u64,
+            OwnedChange::Delete(_) => 0,
         }
     }
 }
