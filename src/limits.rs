@@ -255,6 +255,15 @@ pub const TUNNEL_BYTES: usize = 8 * 1024;
 pub const CONFIG_BYTES_MAX: usize = 256 << 10;
 /// Entries of each list in the configuration: servers, listeners, identities, names. A site has a handful.
 pub const CONFIG_LIST_MAX: usize = 64;
+/// Bytes of one value in a ConfigMap that is gone by: 64 names of 128 bytes, with commas between.
+pub const LIVE_VALUE_BYTES_MAX: usize = 8192 + 128;
+/// Values there that are told to be wrong.
+pub const LIVE_WRONG_MAX: usize = 8;
+/// Between two Events that tell of them. Whoever mends one is told of the next soon; a controller that writes nonsense for
+/// ever makes ten thousand hubs write 17 Events a second, not more.
+pub const LIVE_EVENT_EVERY: Duration = Duration::from_secs(600);
+/// Bytes of the message of such an Event: what the API server takes.
+pub const LIVE_EVENT_MESSAGE_BYTES_MAX: usize = 1024;
 /// Problems told about one configuration. More than a screen helps nobody.
 pub const CONFIG_PROBLEMS_MAX: usize = 50;
 /// Addresses that the hub puts on a device. One per family is usual.

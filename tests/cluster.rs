@@ -37,6 +37,8 @@ mod kubectl;
 mod large;
 #[path = "through/leaders.rs"]
 mod leaders;
+#[path = "through/live.rs"]
+mod live;
 #[path = "through/local.rs"]
 mod local;
 #[path = "through/offline.rs"]

@@ -798,6 +798,7 @@ fn a_change_of_each_key_is_seen() {
     let other = |name: &str| match name {
         "servers" => r#""servers": ["https://b:6443"]"#.to_owned(),
         "mode" => r#""mode": "round-robin""#.to_owned(),
+        "working_mode" => r#""working_mode": "cloud""#.to_owned(),
         "listen" | "own_addresses" | "admin_listen" => {
             let list = [
                 r#""listen": ["[::1]:7"]"#,

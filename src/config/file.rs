@@ -20,6 +20,7 @@ use crate::limits::{
 pub struct File {
     pub servers: Vec<String>,
     pub mode: String,
+    pub working_mode: String,
     pub ca_file: String,
     pub client: String,
     pub client_cert: Option<String>,
@@ -77,6 +78,7 @@ impl Default for File {
         File {
             servers: Vec::new(),
             mode: "priority".to_owned(),
+            working_mode: "edge".to_owned(),
             ca_file: "/etc/kubernetes/pki/ca.crt".to_owned(),
             client: "files".to_owned(),
             client_cert: None,

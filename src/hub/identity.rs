@@ -198,6 +198,7 @@ impl Shared {
         self.read_ledger().await;
         self.read_issuer().await;
         self.read_grants().await;
+        self.read_live().await;
     }
 
     async fn read_ledger(&self) {
