@@ -264,6 +264,8 @@ pub const LIVE_WRONG_MAX: usize = 8;
 pub const LIVE_EVENT_EVERY: Duration = Duration::from_secs(600);
 /// Bytes of the message of such an Event: what the API server takes.
 pub const LIVE_EVENT_MESSAGE_BYTES_MAX: usize = 1024;
+/// Bytes of a kubelet's kubeconfig: a CA and a certificate in it have 10 KiB.
+pub const KUBECONFIG_BYTES_MAX: usize = 256 << 10;
 /// Problems told about one configuration. More than a screen helps nobody.
 pub const CONFIG_PROBLEMS_MAX: usize = 50;
 /// Addresses that the hub puts on a device. One per family is usual.

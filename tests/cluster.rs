@@ -55,6 +55,8 @@ mod restarts;
 mod rotation;
 #[path = "through/service.rs"]
 mod service;
+#[path = "through/setup.rs"]
+mod setup;
 #[path = "through/splice.rs"]
 mod splice;
 #[path = "through/state_files.rs"]
