@@ -247,7 +247,7 @@ const FOR_THE_EDGE: [Filter; 3] = [
 fn rules<'a>(mode: WorkingMode, entries: impl Iterator<Item = &'a FilterRule>) -> Rules {
     let mut rules = Rules::default();
     if mode == WorkingMode::Cloud {
-        FOR_THE_EDGE.map(|filter| rules.take(filter, None));
+        (FOR_THE_EDGE.iter()).for_each(|filter| rules.take(*filter, None));
     }
     for entry in entries {
         match entry {
