@@ -13,8 +13,12 @@ mod cache_cli;
 mod clients;
 #[path = "through/clock.rs"]
 mod clock;
+#[path = "through/discovery.rs"]
+mod discovery;
 #[path = "through/door.rs"]
 mod door;
+#[path = "through/drop_in.rs"]
+mod drop_in;
 #[path = "through/filters.rs"]
 mod filters;
 #[path = "through/flaps.rs"]
@@ -49,6 +53,8 @@ mod online;
 mod operator;
 #[path = "through/places.rs"]
 mod places;
+#[path = "through/pools.rs"]
+mod pools;
 #[path = "through/restarts.rs"]
 mod restarts;
 #[path = "through/rotation.rs"]

@@ -13,11 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use tokio::sync::watch;
 
-/// Labels of a node that name its pool: the hub's own, and OpenYurt's.
-const POOL_LABELS: [&str; 3] = [
+/// Labels of a node that name its pool: the hub's own, OpenYurt's, and that of ACK.
+const POOL_LABELS: [&str; 4] = [
     "edge-hub/pool",
     "apps.openyurt.io/nodepool",
     "openyurt.io/nodepool",
+    "alibabacloud.com/nodepool-id",
 ];
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
@@ -315,6 +316,11 @@ mod tests {
             (
                 r#"{"openyurt.io/nodepool":"c","edge-hub/pool":""}"#,
                 Some(("openyurt.io/nodepool", "c")),
+                None,
+            ),
+            (
+                r#"{"alibabacloud.com/nodepool-id":"np1"}"#,
+                Some(("alibabacloud.com/nodepool-id", "np1")),
                 None,
             ),
             ("{}", None, None),
