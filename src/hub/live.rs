@@ -17,6 +17,8 @@ use tokio::time::sleep;
 #[derive(Default)]
 pub struct LiveConfig {
     now: RefCell<Live>,
+    /// The API server has told of one of them, in this run.
+    is_heard: Cell<bool>,
     /// Other values are wrong than before.
     complains: Notify,
 }
@@ -78,6 +80,7 @@ async fn one(shared: &Shared, source: Source) {
 impl Shared {
     /// Takes over what one of them says.
     fn take_live(&self, source: Source, config_map: Option<&[u8]>) {
+        self.live.is_heard.set(true);
         let taken = self.live.now.borrow_mut().take(source, config_map);
         let (namespace, name) = (Source::NAMESPACE, source.name());
         match taken {
@@ -105,10 +108,15 @@ impl Shared {
         self.filters.reconfigure(&config, &live, &hub_ca);
     }
 
-    /// What a former run went by. Offline it is all that there is.
+    /// What a former run went by. Offline it is all that there is. Where the flash was slow to open, something newer may be
+    /// known by then.
     pub(super) async fn read_live(&self) {
         let read = self.cache.borrow_mut().read_own(Own::Live);
-        for item in read.await.unwrap_or_default() {
+        let items = read.await.unwrap_or_default();
+        if self.live.is_heard.get() {
+            return;
+        }
+        for item in items {
             let mut live = self.live.now.borrow_mut();
             live.restore(&item.key, &item.value);
         }

@@ -174,10 +174,7 @@ fn a_node_of_yurt_hub_is_taken_over() {
         node
     );
     unknown(&kubelet.call(Call::get("/api/v1/namespaces/drop-in/pods/gone")));
-    assert!(
-        endpoints(&door, "kube-proxy/1") == Some(1)
-            && endpoints(&door, "yurt-ingress/1") == Some(1)
-    );
+    assert_eq!(endpoints(&door, "kube-proxy/1"), Some(1));
     // It is left alone, and somebody is told.
     assert!(old.exists() && restmapper.exists());
     let warned = until("the status tells of it", SOON, || {

@@ -312,8 +312,17 @@ fn what_manifest_prints_is_what_the_api_server_takes() {
 #[test]
 fn in_the_cloud_filters_are_all() {
     let cluster = Cluster::shared();
+    let (certificate, key) = cluster.user("cloud-1", "system:node:cloud-1", "system:nodes");
+    let kubectl = cluster.kubectl();
+    let apply = |object: &Value| {
+        (kubectl.run_with(&object.to_string(), &["apply", "-f", "-"])).ok();
+    };
+    apply(&json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "cloud-1" } }));
     let door = Door::with(cluster, "live-cloud", |setup| {
-        setup.set("working_mode", "cloud").set("store", "ring")
+        (setup.set("working_mode", "cloud").set("store", "ring"))
+            .set("node_name", "cloud-1")
+            .set("client_cert", json!(certificate))
+            .set("client_key", json!(key))
     });
     let service = |name: &str, annotation: &str, kind: &str| {
         json!({
@@ -322,11 +331,7 @@ fn in_the_cloud_filters_are_all() {
             "spec": { "type": kind, "ports": [{ "port": 80 }] },
         })
     };
-    let kubectl = cluster.kubectl();
-    let cloud = service("cloud", "edge-hub/discard", "LoadBalancer");
-    kubectl
-        .run_with(&cloud.to_string(), &["apply", "-f", "-"])
-        .ok();
+    apply(&service("cloud", "edge-hub/discard", "LoadBalancer"));
     let proxy = door.client().agent("kube-proxy/1");
     let path = "/api/v1/namespaces/live-cloud/services";
     let count = |list: Value| list["items"].as_array().map(Vec::len);
@@ -341,6 +346,26 @@ fn in_the_cloud_filters_are_all() {
             .as_str()
             .is_some_and(|ca| ca.contains(&hub_ca))
     );
+    // Traffic stays near: this node is in no pool, and so a pool by itself.
+    let mut near = service("near", "x", "ClusterIP");
+    near["metadata"]["annotations"] = json!({ "openyurt.io/topologyKeys": "openyurt.io/nodepool" });
+    apply(&near);
+    apply(&json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {
+            "name": "near-x", "namespace": "live-cloud", "labels": { "kubernetes.io/service-name": "near" },
+        },
+        "ports": [{ "port": 80 }],
+        "endpoints": [
+            { "addresses": ["10.9.4.1"], "nodeName": "cloud-1" },
+            { "addresses": ["10.9.4.2"], "nodeName": "edge" },
+        ],
+    }));
+    until("endpoints are near", SOON, || {
+        let path = "/apis/discovery.k8s.io/v1/namespaces/live-cloud/endpointslices/near-x";
+        let slice = proxy.get(path).json();
+        (slice["endpoints"].as_array().map(Vec::len) == Some(1)).then_some(())
+    });
     // Nothing is kept, for nobody.
     let status = door.hub.status();
     assert_eq!(status["collections"], json!([]));
@@ -355,5 +380,5 @@ fn in_the_cloud_filters_are_all() {
         client.get(path).expect(503);
     }
     door.mend();
-    assert_eq!(count(proxy.get(path).json()), Some(1));
+    assert_eq!(count(proxy.get(path).json()), Some(2));
 }
