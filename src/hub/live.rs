@@ -46,6 +46,7 @@ async fn one(shared: &Shared, source: Source) {
     let refused = Cell::new(None);
     let see = |seen: Seen<'_>| match seen {
         Seen::Begin => is_there.set(false),
+        Seen::KeptOver => {}
         Seen::There(config_map) | Seen::Now(config_map) => {
             is_there.set(true);
             shared.take_live(source, Some(config_map));

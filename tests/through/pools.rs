@@ -3,11 +3,11 @@
 
 use serde_json::{Value, json};
 
-use crate::door::{Door, MOMENT, SOON, WATCH_LIST};
+use crate::door::{Door, SOON, WATCH_LIST};
 use crate::filters::own_address;
 use crate::live;
 use crate::support::cluster::Cluster;
-use crate::support::http::{Call, JSON};
+use crate::support::http::{Call, Client, JSON};
 use crate::support::until;
 
 fn apply(cluster: &Cluster, object: &Value) {
@@ -158,6 +158,11 @@ fn pools_of_open_yurt_are_known_and_remembered() {
     kubectl
         .run(&["delete", "clusterrolebinding", "pools-hub"])
         .ok();
+    let (certificate, key) = cluster.pair("pools");
+    let itself = Client::new(cluster.address(), &cluster.ca()).certificate(&certificate, &key);
+    until("the right is gone", SOON, || {
+        (itself.get("/api/v1/services").status == 403).then_some(())
+    });
     let admin_sees = |door: &Door| {
         door.hub
             .log()
@@ -219,9 +224,14 @@ fn kube_proxy_and_pods_are_told_where_the_hub_is() {
         { "name": "OTHER", "value": "443" },
     ]);
     let container = |name: &str| json!({ "name": name, "image": "none", "env": env });
+    // Of a node that there is: pods of others are cleared away.
+    apply(
+        cluster,
+        &json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "hub-is-1" } }),
+    );
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "by-hand", "namespace": "t-hub-is" },
-        "spec": { "nodeName": "nowhere", "containers": [container("a")], "initContainers": [container("i")] },
+        "spec": { "nodeName": "hub-is-1", "containers": [container("a")], "initContainers": [container("i")] },
     });
     // A watch that is there before the pod.
     let pods = "/api/v1/namespaces/t-hub-is/pods";
@@ -254,6 +264,8 @@ fn kube_proxy_and_pods_are_told_where_the_hub_is() {
     };
     let added: Value = serde_json::from_slice(&watch.event(SOON).bytes).expect("JSON");
     assert_eq!(values(&added["object"], "initContainers"), here);
+    let changed: Value = serde_json::from_slice(&watch.event(SOON).bytes).expect("JSON");
+    is_told(&changed["object"]);
     is_told(&kubelet.get(&format!("{pods}/by-hand")).json());
     is_told(&kubelet.get(pods).json()["items"][0]);
     let direct = cluster.admin().get(&format!("{pods}/by-hand")).json();
@@ -297,7 +309,6 @@ fn kube_proxy_and_pods_are_told_where_the_hub_is() {
     assert!(told.contains("mode: nftables\n"));
     let selected = format!("{map}?fieldSelector=metadata.name%3Dkube-proxy");
     kubelet.get(&selected).expect(200);
-    watch.silent(MOMENT / 5);
 
     // So it is kept.
     door.cut();
