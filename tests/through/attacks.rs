@@ -16,6 +16,7 @@ use crate::support::http::{Call, Client, raw};
 use crate::support::hub::{Hub, Setup};
 use crate::support::netns::Netns;
 use crate::support::relay::Relay;
+use crate::support::signer::Token;
 
 // ---- from elsewhere
 
@@ -373,26 +374,69 @@ fn expired(door: &Door) -> (std::path::PathBuf, std::path::PathBuf) {
         .into()
 }
 
+/// An API server looks for a token among the protocols of a WebSocket too. Whoever shows his own there, and beside it one that
+/// he has written himself, is let in as himself; the other is nobody's all the same.
+#[test]
+fn a_good_token_speaks_for_no_other_beside_it() {
+    let door = Door::new("a-beside");
+    let other = door.cluster.account("a-beside", "other", "view");
+    door.set("one", "1");
+    let maps = door.maps("");
+    door.client().get(&maps).expect(200);
+    let forged = Token::read(&door.token).number(1).signed_by(b"nothing");
+    let ask = |authorization: &str, shown: &str| {
+        let protocol = Token::encode(shown.as_bytes());
+        let request = format!(
+            "GET {maps} HTTP/1.1\r\nhost: h\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             sec-websocket-protocol: v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.{protocol}\r\n\
+             {authorization}\r\n"
+        );
+        let answer = raw(&door.hub.client(), "http/1.1", request.as_bytes(), SOON);
+        let answer = String::from_utf8(answer.expect("it ends")).expect("text");
+        answer["HTTP/1.1 ".len()..][..3].to_string()
+    };
+    // So that this tests something: a browser's way to show a token.
+    assert_eq!(ask("", &other), "200");
+    assert_eq!(ask("", "wrong"), "401");
+    let both = format!("authorization: Bearer {forged}\r\n");
+    assert_eq!(ask(&both, &other), "400");
+    door.cut();
+    unknown(&door.hub.client().bearer(&forged).get(&maps));
+    kept(&door.client().get(&maps));
+    assert_eq!(ask("", &other), "503");
+    assert_eq!(ask(&both, &other), "400");
+}
+
 // ---- between the lines
 
 /// What follows a request to upgrade is another protocol's, or nothing.
 #[test]
 fn nothing_is_asked_behind_an_upgrade_that_was_none() {
     let door = Door::new("a-behind");
+    let none = format!("GET {}", door.maps("/none"));
+    // Answered by the API server, by what is kept or not, and refused by the hub at the first look.
+    let requests = [
+        (&*none, ""),
+        ("TRACE /", ""),
+        ("OPTIONS *", ""),
+        ("GET /", "authorization: Bearer x\r\n"),
+    ];
     for cut in [false, true] {
         if cut {
             door.cut();
         }
-        let request = format!(
-            "GET {} HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\nauthorization: Bearer {}\r\n\r\n\
-             GET /smuggled HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-            door.maps("/none"),
-            door.token
-        );
-        let answer = raw(&door.hub.client(), "http/1.1", request.as_bytes(), SOON);
-        let answer = String::from_utf8(answer.expect("it ends")).expect("text");
-        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
-        assert!(!door.hub.log().contains("/smuggled"));
+        for (line, more) in requests {
+            let request = format!(
+                "{line} HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\nauthorization: Bearer {}\r\n{more}\r\n\
+                 GET /smuggled HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+                door.token
+            );
+            let answer = raw(&door.hub.client(), "http/1.1", request.as_bytes(), SOON);
+            let answer = String::from_utf8(answer.expect("it ends")).expect("text");
+            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+            assert!(!door.hub.log().contains("/smuggled"));
+        }
     }
 }
 
