@@ -67,5 +67,7 @@ mod setup;
 mod splice;
 #[path = "through/state_files.rs"]
 mod state_files;
+#[path = "through/stolen.rs"]
+mod stolen;
 #[path = "through/strangers.rs"]
 mod strangers;
