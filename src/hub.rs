@@ -12,7 +12,7 @@ pub mod store;
 
 use crate::access::issuer::Issuer;
 use crate::access::ledger::Ledger;
-use crate::access::{Known, Rules, Who};
+use crate::access::{Known, Rules, Subject, Who};
 use crate::admin;
 use crate::cache::{Cache, cluster_ip};
 use crate::certs::csr::Signer;
@@ -24,6 +24,7 @@ use crate::error::Failure;
 use crate::health::LinkState;
 use crate::limits;
 use crate::local::grants::Grants;
+use crate::local::lease::Lease;
 use crate::local::reviews::Reviews;
 use crate::request::agent::Agents;
 use crate::server::accept::{self, Serve};
@@ -63,6 +64,9 @@ pub struct Shared {
     doubts: identity::Doubts,
     grants: RefCell<Grants>,
     reviews: RefCell<Reviews>,
+    /// Who this node's kubelet is.
+    kubelet: Who,
+    lease: RefCell<Option<Lease>>,
     pub filters: filters::Filters,
     pub config: RefCell<Config>,
     pub papers: RefCell<Papers>,
@@ -279,6 +283,8 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         doubts: identity::Doubts::default(),
         grants: RefCell::default(),
         reviews: RefCell::default(),
+        kubelet: Who::of(&Subject::kubelet(&config.node_name)),
+        lease: RefCell::default(),
         filters: filters::Filters::new(&config, &hub_ca.ca_pem()),
         cache_opens: RefCell::new(begun.later),
         started: Instant::now(),

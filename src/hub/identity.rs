@@ -249,7 +249,8 @@ impl Shared {
         pods::look(&self.cache, &node, pod).await
     }
 
-    fn node_name(&self) -> String {
+    /// The name of this node.
+    pub fn node_name(&self) -> String {
         self.config.borrow().node_name.clone()
     }
 

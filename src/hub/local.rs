@@ -6,6 +6,7 @@ use crate::access::ledger::Pod;
 use crate::cache::own::Own;
 use crate::cache::pods::{self, Here};
 use crate::local::grants::{self, Grant, GrantKey};
+use crate::local::lease::Lease;
 use crate::local::reviews::{Review, ReviewKey};
 use crate::local::token_request::{Wish, granted};
 use crate::object::Encoding;
@@ -123,6 +124,21 @@ impl Shared {
                 self.grants.borrow_mut().put(grant, now);
             }
         }
+    }
+
+    /// Whether this is this node's kubelet, or whoever comes to the plain port as the node.
+    pub fn is_node(&self, who: &Who) -> bool {
+        *who == self.kubelet || self.rules.borrow().node.map(Who::Subject) == Some(*who)
+    }
+
+    /// The lease that the kubelet has sent since the API server was lost.
+    pub fn lease(&self) -> Option<Lease> {
+        self.lease.borrow().clone()
+    }
+
+    /// The kubelet has sent this while the API server could not be asked; or it could, and what was before counts no more.
+    pub fn renew_lease(&self, lease: Option<Lease>) {
+        *self.lease.borrow_mut() = lease;
     }
 
     /// How long an answer to a review may be given again; `None`: never.
