@@ -25,6 +25,7 @@ use crate::health::LinkState;
 use crate::limits;
 use crate::local::grants::Grants;
 use crate::local::lease::Lease;
+use crate::local::reported::Reported;
 use crate::local::reviews::Reviews;
 use crate::request::agent::Agents;
 use crate::server::accept::{self, Serve};
@@ -67,6 +68,7 @@ pub struct Shared {
     /// Who this node's kubelet is.
     kubelet: Who,
     lease: RefCell<Option<Lease>>,
+    reported: RefCell<Reported>,
     pub filters: filters::Filters,
     pub config: RefCell<Config>,
     pub papers: RefCell<Papers>,
@@ -159,6 +161,7 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     tasks.spawn_local(Rc::clone(&shared).keep_what_was_told());
     tasks.spawn_local(Rc::clone(&shared).keep_issuer());
     tasks.spawn_local(Rc::clone(&shared).settle_doubts());
+    tasks.spawn_local(Rc::clone(&shared).end_reports());
     let config = shared.config.borrow().clone();
     log::info!(
         "edge-hub {} node={} servers={} store={}/{}B agents={:?}",
@@ -285,6 +288,7 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         reviews: RefCell::default(),
         kubelet: Who::of(&Subject::kubelet(&config.node_name)),
         lease: RefCell::default(),
+        reported: RefCell::default(),
         filters: filters::Filters::new(&config, &hub_ca.ca_pem()),
         cache_opens: RefCell::new(begun.later),
         started: Instant::now(),

@@ -452,6 +452,59 @@ fn a_machine_with_a_token_becomes_a_node_behind_its_hub() {
     assert_eq!(site.node.tasks(), before);
 }
 
+/// Power on with no cloud in sight, of a machine that a power cut has ended: its pods come back by what is on its flash.
+fn comes_back_without_its_cloud(release: Release) {
+    let site = Site::new(release);
+    let node = format!("system:node:{}", site.node.name());
+    let mut hub = site
+        .plain_hub()
+        .identity(&site.cluster, &node, "node")
+        .set("connect_timeout_ms", 3000)
+        .set("probe_min_ms", 1000)
+        .set("probe_max_ms", 30000)
+        .set("flush_secs", 2)
+        .start();
+    site.power_on("https://127.0.0.1:10268", &hub.ca());
+    site.wait_ready(true);
+    site.three_pods();
+    let api = json!({ "containers": [{
+        "name": "app", "image": "lab.local/app:1", "args": ["api", "300ms", "/api"], "imagePullPolicy": "Never",
+    }] });
+    site.apply(&[site.pod("api", &[], api)]);
+    site.wait_pods(&["api", "hostnet", "serve", "tick"]);
+    site.node.net("down");
+    hub.sees_offline();
+    for round in 0..2 {
+        hub.kill();
+        site.node.down();
+        let begin = std::time::Instant::now();
+        site.node.script(&["prep"]);
+        site.node.net("down");
+        hub.spawn();
+        site.power_on("https://127.0.0.1:10268", &hub.ca());
+        eprintln!("{round} up: {:?}", begin.elapsed());
+        until("all containers run", NODE, || {
+            (site.node.tasks().len() == 8).then_some(())
+        });
+        eprintln!("{round} all run: {:?}", begin.elapsed());
+        std::thread::sleep(Duration::from_secs(15));
+    }
+    if std::env::var_os("EDGE_HUB_LOOK").is_some() {
+        std::fs::write("/tmp/el-hub.log", hub.log()).unwrap();
+        std::fs::write("/tmp/el-kubelet.log", site.node.whole_log("kubelet")).unwrap();
+    }
+}
+
+#[test]
+fn a_node_of_1_36_comes_back_without_its_cloud() {
+    comes_back_without_its_cloud(Release::V1_36);
+}
+
+#[test]
+fn a_node_of_1_34_comes_back_without_its_cloud() {
+    comes_back_without_its_cloud(Release::V1_34);
+}
+
 /// A restart of the hub, online and in the middle of everything, costs no container.
 #[test]
 fn a_node_outlives_its_hub() {

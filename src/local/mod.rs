@@ -4,6 +4,8 @@
 
 pub mod grants;
 pub mod lease;
+pub mod pod_status;
+pub mod reported;
 pub mod reviews;
 pub mod token_request;
 
@@ -25,6 +27,8 @@ pub enum Posted {
     /// The kubelet makes or changes the CSINode of its node. It asks for that at each start, and ends if there is none and it
     /// cannot make it (kubernetes-api.md 4.4).
     CsiNode,
+    /// The kubelet says how a pod is. Nothing of that is taken while it cannot be passed on, but others on the node go by it.
+    PodStatus,
 }
 
 impl Posted {
@@ -35,7 +39,10 @@ impl Posted {
 
     /// The largest that is looked at, in bytes.
     pub fn bytes_max(self) -> u64 {
-        limits::POSTED_BYTES_MAX
+        match self {
+            Posted::PodStatus => limits::POD_STATUS_BYTES_MAX,
+            _ => limits::POSTED_BYTES_MAX,
+        }
     }
 }
 
@@ -68,6 +75,7 @@ pub fn posted(asked: &Asked, caller: &Caller, node: &str) -> Option<Posted> {
         (Verb::Create | Verb::Update, ("storage.k8s.io", "csinodes", None)) if is_nodes => {
             Some(Posted::CsiNode)
         }
+        (Verb::Patch, ("", "pods", Some("status"))) => Some(Posted::PodStatus),
         _ => None,
     }
 }
@@ -106,6 +114,13 @@ mod tests {
             ("POST", &LEASE.replace("/gw-1", ""), NODE, Some(Lease)),
             ("POST", CSI, NODE, Some(CsiNode)),
             ("PUT", &format!("{CSI}/gw-1"), NODE, Some(CsiNode)),
+            (
+                "PATCH",
+                "/api/v1/namespaces/a/pods/b/status",
+                NODE,
+                Some(PodStatus),
+            ),
+            ("PATCH", "/api/v1/namespaces/a/pods/b", NODE, None),
             ("PUT", LEASE, Who::Account([1; 32]), None),
             ("PUT", &LEASE.replace("gw-1", "gw-2"), NODE, None),
             (

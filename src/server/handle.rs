@@ -640,6 +640,8 @@ impl<'a> Exchange<'a> {
         let caller = self.recognised(caller).await?;
         let cache = &self.shared.cache;
         let found = answer::find(cache, self.asked, caller.who, Instant::now()).await?;
+        let judge = self.shared.filters.judge_now(self.asked);
+        let now = judge.as_ref().and_then(Judge::of_kept);
         let response = match found.what {
             What::Object {
                 encoding,
@@ -647,7 +649,8 @@ impl<'a> Exchange<'a> {
                 stored,
             } => {
                 let mut out = Vec::new();
-                object::write_single(encoding, &type_meta, &stored, &mut out);
+                let told = reply::list::as_now(now.as_ref(), encoding, &stored);
+                object::write_single(encoding, &type_meta, &told, &mut out);
                 reply::whole(200, accept::content_type(encoding), out)
             }
             // A kubelet that hears so wants to make it, cannot, and ends (kubernetes-api.md 4.4).
@@ -663,7 +666,7 @@ impl<'a> Exchange<'a> {
             What::Document { content_type, body } => reply::whole(200, &content_type, body),
             What::List(list) => {
                 let content_type = accept::content_type(list.encoding);
-                let begun = reply::list::begin(list).await.ok()?;
+                let begun = reply::list::begin(list, now).await.ok()?;
                 let body = Body::script(Script::new(|pen| reply::list::write(pen, begun)));
                 with_content_type(Response::new(body), content_type)
             }

@@ -10,6 +10,7 @@ use crate::hub::local::{Again, TokenWish};
 use crate::limits;
 use crate::local::Posted;
 use crate::local::lease::Lease;
+use crate::local::pod_status::Report;
 use crate::local::reviews::ReviewKey;
 use crate::local::token_request::Wish;
 use crate::object::{Encoding, read_single};
@@ -37,6 +38,7 @@ enum Question {
     Registration(Box<Asked>),
     /// How the CSINode of this node is asked for, and by whom.
     CsiNode(Box<Asked>, Who),
+    PodStatus(Report),
     /// Something else, or larger than such a question is.
     Other,
 }
@@ -128,6 +130,7 @@ impl Exchange<'_> {
                     None => Question::Other,
                 }
             }
+            Posted::PodStatus => Report::read(body).map_or(Question::Other, Question::PodStatus),
             Posted::CsiNode => match self.get_of_node(head) {
                 Some(get) => Question::CsiNode(Box::new(get), caller.who),
                 None => Question::Other,
@@ -204,6 +207,10 @@ impl Exchange<'_> {
             Question::Review(key) => self.shared.reviewed_before(key)?,
             Question::Lease(lease) => return self.renewed(lease),
             Question::Registration(get) => return self.registered(caller, get).await,
+            Question::PodStatus(report) => {
+                self.shared.report(report.clone());
+                return None;
+            }
             Question::CsiNode(..) | Question::Other => return None,
         };
         let response = reply::whole(StatusCode::CREATED.as_u16(), &content_type, body);
@@ -285,7 +292,10 @@ impl Keep {
                     keeper.finish();
                 }
             }
-            Question::Lease(_) | Question::Registration(_) | Question::Other => {}
+            Question::Lease(_)
+            | Question::Registration(_)
+            | Question::PodStatus(_)
+            | Question::Other => {}
         }
     }
 }

@@ -48,7 +48,7 @@ impl Splice {
     }
 
     /// Who judged so far, and who does from now on.
-    fn judges(&mut self) -> Option<(Judge, Judge)> {
+    pub(super) fn judges(&mut self) -> Option<(Judge, Judge)> {
         let asked = classify(&self.ask.again(None, self.secs_left())?).ok()?;
         let lens = self.relay.lens.as_mut()?;
         // What changes behind this is news again.
