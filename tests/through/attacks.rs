@@ -301,7 +301,7 @@ const NODES_NAME: &str =
     "-subj /O=system:nodes/CN=system:node:edge-1 -addext extendedKeyUsage=clientAuth";
 
 /// The node's name, signed by a CA that has the name of the cluster's.
-fn of_another_ca(door: &Door) -> (std::path::PathBuf, std::path::PathBuf) {
+pub fn of_another_ca(door: &Door) -> (std::path::PathBuf, std::path::PathBuf) {
     openssl(
         door,
         &format!("req -x509 {NEW_KEY} -subj /CN=lab-ca -keyout fake.key -out fake.crt"),

@@ -47,7 +47,7 @@ fn wrong_clock(door: &Door) -> PathBuf {
     library
 }
 
-fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("after 1970")
@@ -64,7 +64,7 @@ fn boot(door: &mut Door, library: &std::path::Path, wrong: i64) {
 }
 
 /// A certificate of the node, of the cluster's CA, for this time.
-fn certificate(door: &Door, name: &str, from: u64, until: u64) -> (PathBuf, PathBuf) {
+pub fn certificate(door: &Door, name: &str, from: u64, until: u64) -> (PathBuf, PathBuf) {
     let ca_key = PrivateKeyDer::from_pem_file(door.cluster.file("pki/ca.key")).expect("a file");
     let ca_key = rcgen::KeyPair::try_from(&ca_key).expect("a key");
     let mut ca = rcgen::CertificateParams::default();
