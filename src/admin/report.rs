@@ -312,6 +312,16 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
             shared.held.expired.get(),
         ),
         gauge(
+            "edge_hub_pods_reported",
+            "Pods of which the kubelet has said how they are since the link went.",
+            shared.reported().0,
+        ),
+        gauge(
+            "edge_hub_pods_ready",
+            "Of these, the ones that it calls ready.",
+            shared.reported().1,
+        ),
+        gauge(
             "edge_hub_tokens",
             "Tokens of which it is remembered what the API server said.",
             shared.tokens() as u64,

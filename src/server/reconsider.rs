@@ -15,6 +15,13 @@ use tokio::time::sleep;
 impl Splice {
     /// Tells the client what is different. An error ends the stream.
     pub(super) async fn reconsider(&mut self) -> Result<(), Ended> {
+        if self.shared.upstream.link().is_down() {
+            // Nobody can be asked, and nothing more comes here. It is news again for whoever holds the watch.
+            if let Some(lens) = &mut self.relay.lens {
+                lens.news.mark_changed();
+            }
+            return Err(Ended::Broke);
+        }
         let Some((old, mut new)) = self.judges() else {
             return Ok(());
         };

@@ -1,13 +1,16 @@
 //! What a kubelet writes while its node has no cloud: each is answered with what is true, so that it neither ends nor hurries.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::door::Door;
+use crate::door::{Door, SOON};
 use crate::local::{NODE, make_node, with_local_port};
 use crate::offline::{kept, unknown};
 use crate::support::cluster::Cluster;
-use crate::support::http::{Call, Client, JSON, PROTOBUF, Whole};
+use crate::support::http::{Call, Client, Event, JSON, PROTOBUF, Watch, Whole};
+use crate::support::until;
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 const CSI_NODES: &str = "/apis/storage.k8s.io/v1/csinodes";
@@ -16,7 +19,9 @@ fn door(namespace: &str) -> Door {
     let cluster = Cluster::shared();
     make_node(cluster);
     Door::with(cluster, namespace, |setup| {
-        with_local_port(setup, cluster).identity(cluster, "system:node:*", "node")
+        with_local_port(setup, cluster)
+            .identity(cluster, "system:node:*", "node")
+            .identity(cluster, "system:kube-proxy", "kube-proxy")
     })
 }
 
@@ -164,4 +169,121 @@ fn a_csi_node_is_known_or_not_known_and_never_absent() {
     assert_eq!(told.json(), made);
     unknown(&door.client().get(&path));
     unknown(&send_json(&kubelet, Method::PUT, &path, &made));
+}
+
+/// What a kubelet says of a pod when it has put it at this address.
+fn pod_is_at(door: &Door, client: &Client, status: &Value) -> Whole {
+    let path = format!("/api/v1/namespaces/{}/pods/p/status", door.namespace);
+    let body = json!({ "metadata": { "uid": "u-1" }, "status": status });
+    client.call(Call {
+        headers: vec![("content-type", "application/strategic-merge-patch+json")],
+        ..Call::json(Method::PATCH, &path, &body)
+    })
+}
+
+#[test]
+fn services_lead_to_where_pods_came_up_again() {
+    let door = door("a-pod-ip");
+    let kubelet = kubelet(&door);
+    let (certificate, key) = door.cluster.pair("kube-proxy");
+    let proxy = door
+        .hub
+        .client()
+        .agent("kube-proxy/v1.36.4")
+        .certificate(&certificate, &key);
+    let slices = format!(
+        "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
+        door.namespace
+    );
+    let slice = json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": { "name": "s", "labels": { "kubernetes.io/service-name": "s" } },
+        "endpoints": [{ "addresses": ["10.9.0.1"], "nodeName": "edge-1", "conditions": { "ready": true },
+            "targetRef": { "kind": "Pod", "name": "p", "namespace": door.namespace, "uid": "u-1" } }] });
+    send_json(&door.cluster.admin(), Method::POST, &slices, &slice).expect(201);
+    let list = |encoding| proxy.call(Call::get(&slices).accept(encoding));
+    let is_at = |ip: &str| {
+        [JSON, PROTOBUF].iter().all(|encoding| {
+            let body = list(encoding).expect(200).body;
+            body.windows(ip.len()).any(|part| part == ip.as_bytes())
+        })
+    };
+    assert!(is_at("10.9.0.1"));
+    let version = list(JSON).json()["metadata"]["resourceVersion"].clone();
+    let version = version.as_str().expect("a version");
+    let watch = format!("{slices}?watch=1&allowWatchBookmarks=true&resourceVersion={version}");
+    let mut watch = proxy.watch(&watch, JSON);
+    door.cut();
+    let moved_to = |ip: &str| json!({ "podIP": ip, "podIPs": [{ "ip": ip }], "conditions": [{ "type": "Ready", "status": "True" }] });
+    let mut is_told = |ip: &str| {
+        let event = watch.event(SOON);
+        assert_eq!(
+            (event.kind.as_str(), addresses(&event)),
+            ("MODIFIED", json!([ip]))
+        );
+        // It goes on where it was, and not at what it was told again.
+        let event = watch.poll(SOON).expect("an event");
+        assert_eq!(
+            (event.kind.as_str(), &*event.meta.resource_version),
+            ("BOOKMARK", version)
+        );
+    };
+    // It is not taken, and the kubelet is told so.
+    unknown(&pod_is_at(&door, &kubelet, &moved_to("10.9.0.7")));
+    is_told("10.9.0.7");
+    assert!(is_at("10.9.0.7"));
+    assert_eq!(
+        (
+            door.hub.metric("edge_hub_pods_reported"),
+            door.hub.metric("edge_hub_pods_ready")
+        ),
+        (1.0, 1.0)
+    );
+    // Where pods are, no pod says.
+    unknown(&pod_is_at(
+        &door,
+        &door.client().agent("kubelet/v1.36.4"),
+        &moved_to("10.9.0.8"),
+    ));
+    unknown(&pod_is_at(&door, &proxy, &moved_to("10.9.0.8")));
+    unknown(&pod_is_at(
+        &door,
+        &kubelet,
+        &json!({ "conditions": [{ "type": "Ready", "status": "False" }] }),
+    ));
+    is_told("10.9.0.1");
+    assert_eq!(door.hub.metric("edge_hub_pods_ready"), 0.0);
+    unknown(&pod_is_at(&door, &kubelet, &moved_to("10.9.0.9")));
+    is_told("10.9.0.9");
+    // A program that starts now is told the same.
+    let mut late = proxy.watch(&format!("{slices}?{}", crate::door::WATCH_LIST), JSON);
+    let initial = late.initial(SOON);
+    assert_eq!(addresses(&initial[0]), json!(["10.9.0.9"]));
+    door.mend();
+    assert!(
+        is_at("10.9.0.9"),
+        "the kubelet needs a moment to tell the API server"
+    );
+    until(
+        "what the API server says counts again",
+        Duration::from_secs(60),
+        || is_at("10.9.0.1").then_some(()),
+    );
+    is_told_at_last(&mut watch, "10.9.0.1");
+    is_told_at_last(&mut late, "10.9.0.1");
+}
+
+/// Those of the first endpoint of a slice.
+fn addresses(event: &Event) -> Value {
+    let event: Value = serde_json::from_slice(&event.bytes).expect("JSON");
+    event["object"]["endpoints"][0]["addresses"].clone()
+}
+
+/// Whatever else comes before it.
+fn is_told_at_last(watch: &mut Watch, ip: &str) {
+    loop {
+        let event = watch.event(SOON);
+        if event.kind == "MODIFIED" && addresses(&event) == json!([ip]) {
+            return;
+        }
+    }
 }
