@@ -556,7 +556,8 @@ fn comes_back_without_its_cloud(release: Release) {
             "{took:?}, and {with_cloud:?} with the cloud in reach"
         );
         until("the kubelet calls all ready", NODE, || {
-            (hub.metric("edge_hub_pods_ready") == 4.0).then_some(())
+            let told = ["reported", "unready"].map(|of| hub.metric(&format!("edge_hub_pods_{of}")));
+            (told == [4.0, 0.0]).then_some(())
         });
         until("the Service leads to its pod", NODE, || site.asks("serve"));
     }

@@ -317,8 +317,8 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
             shared.reported().0,
         ),
         gauge(
-            "edge_hub_pods_ready",
-            "Of these, the ones that it calls ready.",
+            "edge_hub_pods_unready",
+            "Of these, the ones that are not ready and were so before.",
             shared.reported().1,
         ),
         gauge(

@@ -2,7 +2,7 @@
 //! can be told. Pure.
 //!
 //! Such a patch holds what is different from the pod that the kubelet was told. So an address that it does not mention is
-//! the one that is kept.
+//! the one that is kept, and so is a pod's readiness.
 
 use crate::object::Malformed;
 use crate::object::json::Cursor;
@@ -15,7 +15,7 @@ pub struct Report {
     pub uid: String,
     /// Its addresses. `None`: those that it had.
     pub ips: Option<Vec<IpAddr>>,
-    /// Whether it is ready. `None`: as it was.
+    /// Whether it is ready. `None`: as it is kept.
     pub ready: Option<bool>,
 }
 

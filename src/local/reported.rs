@@ -17,6 +17,7 @@ pub struct Reported {
 struct Pod {
     /// Where they are others than those that are kept.
     ips: Vec<IpAddr>,
+    /// Where that is otherwise than is kept.
     ready: Option<bool>,
 }
 
@@ -30,7 +31,7 @@ impl Reported {
             return false;
         }
         let pod = self.pods.entry(report.uid).or_default();
-        pod.ready = report.ready.or(pod.ready);
+        pod.ready = report.ready;
         let ips = report.ips.unwrap_or_default();
         let is_elsewhere = ips != pod.ips;
         pod.ips = ips;
@@ -45,10 +46,10 @@ impl Reported {
             .collect()
     }
 
-    /// Of how many pods anything was said, and how many of them were ready when that was said last.
+    /// Of how many pods anything was said, and how many of them are not ready that were so before.
     pub fn counts(&self) -> (u64, u64) {
-        let ready = self.pods.values().filter(|pod| pod.ready == Some(true));
-        (self.pods.len() as u64, ready.count() as u64)
+        let unready = self.pods.values().filter(|pod| pod.ready == Some(false));
+        (self.pods.len() as u64, unready.count() as u64)
     }
 
     /// The API server has been told. True: there was something.
@@ -76,6 +77,7 @@ mod tests {
         let mut reported = Reported::default();
         assert!(!reported.take(report("a", None, Some(false))));
         assert!(reported.take(report("a", Some("10.0.0.1"), None)));
+        assert_eq!(reported.counts(), (1, 0));
         assert!(!reported.take(report("a", Some("10.0.0.1"), Some(true))));
         assert!(reported.take(report("b", Some("10.0.0.2"), Some(false))));
         assert_eq!(reported.counts(), (2, 1));

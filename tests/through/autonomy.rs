@@ -234,9 +234,9 @@ fn services_lead_to_where_pods_came_up_again() {
     assert_eq!(
         (
             door.hub.metric("edge_hub_pods_reported"),
-            door.hub.metric("edge_hub_pods_ready")
+            door.hub.metric("edge_hub_pods_unready")
         ),
-        (1.0, 1.0)
+        (1.0, 0.0)
     );
     // Where pods are, no pod says.
     unknown(&pod_is_at(
@@ -251,7 +251,7 @@ fn services_lead_to_where_pods_came_up_again() {
         &json!({ "conditions": [{ "type": "Ready", "status": "False" }] }),
     ));
     is_told("10.9.0.1");
-    assert_eq!(door.hub.metric("edge_hub_pods_ready"), 0.0);
+    assert_eq!(door.hub.metric("edge_hub_pods_unready"), 1.0);
     unknown(&pod_is_at(&door, &kubelet, &moved_to("10.9.0.9")));
     is_told("10.9.0.9");
     // A program that starts now is told the same.
