@@ -1,5 +1,6 @@
 //! Starts every long task and knows everyone.
 
+pub mod events;
 pub mod facts;
 pub mod filters;
 mod identity;
@@ -69,6 +70,7 @@ pub struct Shared {
     kubelet: Who,
     lease: RefCell<Option<Lease>>,
     reported: RefCell<Reported>,
+    pub events: events::Events,
     pub filters: filters::Filters,
     pub config: RefCell<Config>,
     pub papers: RefCell<Papers>,
@@ -162,6 +164,7 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     tasks.spawn_local(Rc::clone(&shared).keep_issuer());
     tasks.spawn_local(Rc::clone(&shared).settle_doubts());
     tasks.spawn_local(Rc::clone(&shared).end_reports());
+    tasks.spawn_local(Rc::clone(&shared).post_events());
     let config = shared.config.borrow().clone();
     log::info!(
         "edge-hub {} node={} servers={} store={}/{}B agents={:?}",
@@ -289,6 +292,7 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         kubelet: Who::of(&Subject::kubelet(&config.node_name)),
         lease: RefCell::default(),
         reported: RefCell::default(),
+        events: events::Events::default(),
         filters: filters::Filters::new(&config, &hub_ca.ca_pem()),
         cache_opens: RefCell::new(begun.later),
         started: Instant::now(),

@@ -578,8 +578,14 @@ fn comes_back_without_its_cloud(release: Release) {
         "{requests} requests in {QUIET:?}"
     );
 
+    let waiting = hub.metric("edge_hub_events_waiting");
+    assert!(waiting > 0.0, "the kubelet had something to tell");
     site.node.net("up");
     hub.sees_online();
+    until("events of the outage are posted", NODE, || {
+        (hub.metric("edge_hub_events_waiting") == 0.0).then_some(())
+    });
+    assert_eq!(hub.metric("edge_hub_events_dropped_total"), 0.0);
     site.wait_ready(true);
     until("the API server knows where the pods are", NODE, || {
         (site.pod_ips() != addresses).then_some(())

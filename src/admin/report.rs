@@ -322,6 +322,21 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
             shared.reported().1,
         ),
         gauge(
+            "edge_hub_events_waiting",
+            "Events that wait for the API server.",
+            shared.events.waiting(),
+        ),
+        counter(
+            "edge_hub_events_posted_total",
+            "Events that have waited and are posted.",
+            shared.events.posted.get(),
+        ),
+        counter(
+            "edge_hub_events_dropped_total",
+            "Events that made room, or that the API server did not take.",
+            shared.events.dropped.get(),
+        ),
+        gauge(
             "edge_hub_tokens",
             "Tokens of which it is remembered what the API server said.",
             shared.tokens() as u64,

@@ -3,6 +3,7 @@
 //! invented.
 
 pub mod grants;
+pub mod journal;
 pub mod lease;
 pub mod pod_status;
 pub mod reported;
@@ -29,12 +30,17 @@ pub enum Posted {
     CsiNode,
     /// The kubelet says how a pod is. Nothing of that is taken while it cannot be passed on, but others on the node go by it.
     PodStatus,
+    /// Something has happened. It is told later.
+    Event,
+    /// It has happened again.
+    EventAgain,
 }
 
 impl Posted {
     /// Whether this node's kubelet alone is answered, which its certificate tells.
     pub fn is_nodes_own(self) -> bool {
-        !matches!(self, Posted::TokenRequest | Posted::Review)
+        use Posted::{Event, EventAgain, Review, TokenRequest};
+        !matches!(self, TokenRequest | Review | Event | EventAgain)
     }
 
     /// The largest that is looked at, in bytes.
@@ -76,6 +82,13 @@ pub fn posted(asked: &Asked, caller: &Caller, node: &str) -> Option<Posted> {
             Some(Posted::CsiNode)
         }
         (Verb::Patch, ("", "pods", Some("status"))) => Some(Posted::PodStatus),
+        (verb, ("" | "events.k8s.io", "events", None)) if resource.namespace.is_some() => {
+            match verb {
+                Verb::Create => Some(Posted::Event),
+                Verb::Patch => Some(Posted::EventAgain),
+                _ => None,
+            }
+        }
         _ => None,
     }
 }
@@ -121,6 +134,20 @@ mod tests {
                 Some(PodStatus),
             ),
             ("PATCH", "/api/v1/namespaces/a/pods/b", NODE, None),
+            ("POST", "/api/v1/namespaces/a/events", NODE, Some(Event)),
+            (
+                "PATCH",
+                "/apis/events.k8s.io/v1/namespaces/a/events/x",
+                NODE,
+                Some(EventAgain),
+            ),
+            (
+                "POST",
+                "/api/v1/namespaces/a/events",
+                Who::Account([1; 32]),
+                None,
+            ),
+            ("DELETE", "/api/v1/namespaces/a/events/x", NODE, None),
             ("PUT", LEASE, Who::Account([1; 32]), None),
             ("PUT", &LEASE.replace("gw-1", "gw-2"), NODE, None),
             (

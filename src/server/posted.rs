@@ -1,7 +1,7 @@
 //! A write of one of the node's components to which the hub may have an answer when the API server cannot be asked.
 
 use super::handle::{Answer, Exchange, aged, as_server, text};
-use crate::access::{Caller, Who, digest_of_parts};
+use crate::access::{Caller, Way, Who, digest_of_parts};
 use crate::admin::metrics::From;
 use crate::cache::answer::{self, What};
 use crate::cache::keep::{Head, Keeper};
@@ -9,6 +9,7 @@ use crate::hub::Shared;
 use crate::hub::local::{Again, TokenWish};
 use crate::limits;
 use crate::local::Posted;
+use crate::local::journal::{self, Waiting};
 use crate::local::lease::Lease;
 use crate::local::pod_status::Report;
 use crate::local::reviews::ReviewKey;
@@ -18,7 +19,7 @@ use crate::reply::refusal::Refusal;
 use crate::reply::script::{BrokenOff, Pen, Script};
 use crate::reply::{self, Body};
 use crate::request::accept::{content_type, encoding_of};
-use crate::request::{Asked, Form, Verb, classify};
+use crate::request::{Asked, Form, Verb, Wanted, classify};
 use crate::route::{self, Plan};
 use crate::upstream::{RequestBody, ResponseBody, headers, is_gateway_answer};
 use bytes::Bytes;
@@ -39,6 +40,12 @@ enum Question {
     /// How the CSINode of this node is asked for, and by whom.
     CsiNode(Box<Asked>, Who),
     PodStatus(Report),
+    /// Of this name.
+    Event(String, Waiting, Encoding),
+    EventAgain {
+        path: String,
+        name: String,
+    },
     /// Something else, or larger than such a question is.
     Other,
 }
@@ -131,6 +138,16 @@ impl Exchange<'_> {
                 }
             }
             Posted::PodStatus => Report::read(body).map_or(Question::Other, Question::PodStatus),
+            Posted::Event => self
+                .event(caller, content_type, body)
+                .unwrap_or(Question::Other),
+            Posted::EventAgain => {
+                let name = self.asked.resource().and_then(|r| r.name.clone());
+                match (self.path_of_all(), name) {
+                    (Some(path), Some(name)) => Question::EventAgain { path, name },
+                    _ => Question::Other,
+                }
+            }
             Posted::CsiNode => match self.get_of_node(head) {
                 Some(get) => Question::CsiNode(Box::new(get), caller.who),
                 None => Question::Other,
@@ -138,15 +155,40 @@ impl Exchange<'_> {
         }
     }
 
-    /// How what has the name of this node is asked for, among what this request is about.
-    fn get_of_node(&self, head: &Parts) -> Option<Asked> {
+    fn event(&self, caller: &Caller, content_type: &str, body: &Bytes) -> Option<Question> {
+        let encoding = encoding_of(content_type)?;
+        let namespace = self.asked.resource()?.namespace.as_deref()?;
+        let name = journal::name(encoding, body, namespace).ok()?;
+        let Way::Pair(subject) = caller.way else {
+            return None;
+        };
+        let event = Waiting {
+            subject,
+            path: self.path_of_all()?,
+            content_type: content_type.to_owned(),
+            body: body.clone(),
+        };
+        Some(Question::Event(name, event, encoding))
+    }
+
+    /// The path of all objects among which this request is about one.
+    fn path_of_all(&self) -> Option<String> {
         let resource = self.asked.resource()?;
         let root = match resource.group.as_str() {
             "" => "/api".to_owned(),
             group => format!("/apis/{group}"),
         };
-        let node = self.shared.node_name();
-        let path = format!("{root}/{}/{}/{node}", resource.version, resource.resource);
+        let namespace = resource.namespace.as_ref();
+        let within = namespace.map_or_else(String::new, |n| format!("/namespaces/{n}"));
+        Some(format!(
+            "{root}/{}{within}/{}",
+            resource.version, resource.resource
+        ))
+    }
+
+    /// How what has the name of this node is asked for, among what this request is about.
+    fn get_of_node(&self, head: &Parts) -> Option<Asked> {
+        let path = format!("{}/{}", self.path_of_all()?, self.shared.node_name());
         let mut get = head.clone();
         get.method = Method::GET;
         get.uri = Uri::try_from(path).ok()?;
@@ -211,6 +253,21 @@ impl Exchange<'_> {
                 self.shared.report(report.clone());
                 return None;
             }
+            Question::Event(name, event, encoding) => {
+                let told = self.as_sent(*encoding, &event.body, StatusCode::CREATED)?;
+                self.shared.journal_event(name, event.clone());
+                return Some(told);
+            }
+            // The API server does not have it, for it waits here. Whoever hears so posts all of it again.
+            Question::EventAgain { path, name } => {
+                let Way::Pair(subject) = caller.way else {
+                    return None;
+                };
+                let is_here = self.shared.events.has(&subject, path, name);
+                let encoding = self.asked.best().encoding;
+                let told = || as_server(encoding, self.asked.resource(), 404, "NotFound");
+                return is_here.then(|| (From::Hub, told()));
+            }
             Question::CsiNode(..) | Question::Other => return None,
         };
         let response = reply::whole(StatusCode::CREATED.as_u16(), &content_type, body);
@@ -224,7 +281,7 @@ impl Exchange<'_> {
             Verb::Create => StatusCode::CREATED,
             _ => StatusCode::OK,
         };
-        self.lease(lease, status)
+        self.as_sent(lease.encoding, &lease.body, status)
     }
 
     /// What the kubelet has sent since the API server was lost, to whoever may ask for that.
@@ -236,18 +293,15 @@ impl Exchange<'_> {
             && resource.name.as_deref() == Some(&*node)
             && self.shared.is_node(&caller.who);
         let lease = is_it.then(|| self.shared.lease())??;
-        self.lease(&lease, StatusCode::OK)
+        self.as_sent(lease.encoding, &lease.body, StatusCode::OK)
     }
 
-    fn lease(&self, lease: &Lease, status: StatusCode) -> Option<Answer> {
-        let is_taken =
-            |w: &crate::request::Wanted| w.encoding == lease.encoding && w.form == Form::Object;
-        self.asked.wanted.iter().find(|w| is_taken(w))?;
-        let told = reply::whole(
-            status.as_u16(),
-            content_type(lease.encoding),
-            lease.body.clone(),
-        );
+    /// What was sent is the answer, if that is a form in which one is taken.
+    fn as_sent(&self, encoding: Encoding, body: &Bytes, status: StatusCode) -> Option<Answer> {
+        let wanted = self.asked.wanted.iter();
+        let is_taken = |w: &Wanted| w.encoding == encoding && w.form == Form::Object;
+        wanted.copied().find(is_taken)?;
+        let told = reply::whole(status.as_u16(), content_type(encoding), body.clone());
         Some((From::Hub, told))
     }
 
@@ -295,6 +349,8 @@ impl Keep {
             Question::Lease(_)
             | Question::Registration(_)
             | Question::PodStatus(_)
+            | Question::Event(..)
+            | Question::EventAgain { .. }
             | Question::Other => {}
         }
     }

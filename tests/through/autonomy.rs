@@ -287,3 +287,105 @@ fn is_told_at_last(watch: &mut Watch, ip: &str) {
         }
     }
 }
+
+#[test]
+fn events_wait_for_the_cloud_and_tell_when_they_happened() {
+    let mut door = door("a-event");
+    let events = "/api/v1/namespaces/a-event/events";
+    let event = |name: &str, count: u32, last: &str| {
+        json!({ "apiVersion": "v1", "kind": "Event", "metadata": { "name": name, "namespace": "a-event" },
+            "involvedObject": { "kind": "Pod", "namespace": "a-event", "name": "p" }, "reason": "Started",
+            "message": "Started", "type": "Normal", "source": { "component": "kubelet", "host": "edge-1" },
+            "firstTimestamp": "2026-01-01T00:00:00Z", "lastTimestamp": last, "count": count })
+    };
+    let of_proxy = json!({ "apiVersion": "events.k8s.io/v1", "kind": "Event",
+        "metadata": { "name": "proxy", "namespace": "a-event" }, "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": "kube-proxy", "reportingInstance": "edge-1", "action": "Starting", "reason": "Starting",
+        "type": "Normal", "regarding": { "kind": "Pod", "namespace": "a-event", "name": "p" } });
+    let proxys = "/apis/events.k8s.io/v1/namespaces/a-event/events";
+    let again = |client: &Client, name: &str| {
+        let path = format!("{events}/{name}");
+        client.call(Call {
+            headers: vec![("content-type", "application/strategic-merge-patch+json")],
+            ..Call::json(Method::PATCH, &path, &json!({ "count": 2 }))
+        })
+    };
+    let kubelet = kubelet(&door);
+    let before = event("before", 1, "2026-01-01T00:00:00Z");
+    send_json(&kubelet, Method::POST, events, &before).expect(201);
+    door.cut();
+    let first = event("x", 1, "2026-01-01T00:00:00Z");
+    let told = send_json(&kubelet, Method::POST, events, &first).expect(201);
+    assert_eq!(told.json(), first);
+    // What waits the API server does not have, and a client then posts it anew; of others that is not known.
+    assert_eq!(
+        again(&kubelet, "x").expect(404).json()["reason"],
+        "NotFound"
+    );
+    unknown(&again(&kubelet, "before"));
+    let counted = event("x", 2, "2026-01-02T00:00:00Z");
+    send_json(&kubelet, Method::POST, events, &counted).expect(201);
+    let (certificate, key) = door.cluster.pair("kube-proxy");
+    let proxy = door
+        .hub
+        .client()
+        .agent("kube-proxy/v1.36.4")
+        .certificate(&certificate, &key);
+    send_json(&proxy, Method::POST, proxys, &of_proxy).expect(201);
+    // Nobody could post these later, or they are none.
+    unknown(&send_json(
+        &door.client(),
+        Method::POST,
+        events,
+        &event("y", 1, "2026-01-01T00:00:00Z"),
+    ));
+    unknown(&send_json(
+        &kubelet,
+        Method::POST,
+        events,
+        &json!({ "kind": "Event", "apiVersion": "v1", "metadata": {} }),
+    ));
+    unknown(&send_json(
+        &kubelet,
+        Method::POST,
+        &events.replace("a-event", "default"),
+        &first,
+    ));
+    assert_eq!(door.hub.metric("edge_hub_events_waiting"), 2.0);
+
+    door.hub.terminate(SOON);
+    door.hub.run();
+    door.hub.sees_offline();
+    assert_eq!(
+        door.hub.metric("edge_hub_events_waiting"),
+        2.0,
+        "a restart forgets none"
+    );
+    door.mend();
+    until("nothing waits any more", SOON, || {
+        (door.hub.metric("edge_hub_events_waiting") == 0.0).then_some(())
+    });
+    assert_eq!(door.hub.metric("edge_hub_events_posted_total"), 2.0);
+    let posted = door
+        .cluster
+        .admin()
+        .get(&format!("{events}/x"))
+        .expect(200)
+        .json();
+    for field in [
+        "firstTimestamp",
+        "lastTimestamp",
+        "count",
+        "source",
+        "message",
+    ] {
+        assert_eq!(posted[field], counted[field], "{field}");
+    }
+    let posted = door
+        .cluster
+        .admin()
+        .get(&format!("{proxys}/proxy"))
+        .expect(200)
+        .json();
+    assert_eq!(posted["eventTime"], of_proxy["eventTime"]);
+}
