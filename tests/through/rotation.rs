@@ -222,6 +222,9 @@ fn a_pair_that_has_run_out_takes_nothing_with_it() {
     let maps = door.client().get(&door.maps("")).expect(200);
     assert_eq!(maps.header("edge-hub-cache"), "");
     kubelet.get(NODE).expect(401);
+    // Nor does anybody else's token come in beside it.
+    let both = kubelet.clone().bearer(&door.token);
+    both.get(&door.maps("")).expect(401);
     assert_eq!(door.hub.status()["link"]["state"], "up");
     // And goes again: the box has what it had, also after a power cut.
     door.cut();
