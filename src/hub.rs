@@ -6,6 +6,7 @@ pub mod filters;
 mod identity;
 mod issuer;
 pub mod last_time;
+pub mod live;
 pub mod local;
 pub mod own;
 pub mod renewal;
@@ -21,7 +22,8 @@ use crate::certs::hub_ca::{self, HubCa};
 use crate::certs::papers::Papers;
 use crate::certs::renewal::left_to_end;
 use crate::cli::logging;
-use crate::config::{AgentRule, ClientFrom, Config, keep_until_restart};
+use crate::config::live::Live;
+use crate::config::{AgentRule, ClientFrom, Config, WorkingMode, keep_until_restart};
 use crate::error::Failure;
 use crate::health::LinkState;
 use crate::limits;
@@ -74,6 +76,7 @@ pub struct Shared {
     pub events: events::Events,
     pub filters: filters::Filters,
     pub config: RefCell<Config>,
+    pub live: live::LiveConfig,
     pub papers: RefCell<Papers>,
     pub renewal: renewal::Renewal,
     pub started: Instant,
@@ -156,6 +159,7 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     tasks.spawn_local(Rc::clone(&shared).look_for_cluster_ips());
     tasks.spawn_local(Rc::clone(&shared).follow_papers());
     tasks.spawn_local(facts::gather(Rc::clone(&shared)));
+    tasks.spawn_local(live::keep(Rc::clone(&shared)));
     for signer in [Signer::Client, Signer::Serving] {
         tasks.spawn_local(renewal::keep(Rc::clone(&shared), signer));
     }
@@ -273,7 +277,11 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     let server_config = papers.server_config(&clock).map_err(|e| failed(&e))?;
     let tls = papers.upstream_tls(&clock).map_err(|e| failed(&e))?;
     let begun = store::begin(&config, &clock).await;
-    let mut cache = Cache::new(begun.store, agents(&config), &random_bytes()?);
+    let mut cache = Cache::new(
+        begun.store,
+        agents(&config, &Live::default()),
+        &random_bytes()?,
+    );
     begun.troubles.iter().for_each(|t| log::warn!("{t}"));
     troubles.cache = begun.troubles;
     if let Some(opened) = &begun.opened {
@@ -297,6 +305,7 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         reported: RefCell::default(),
         events: events::Events::default(),
         filters: filters::Filters::new(&config, &hub_ca.ca_pem()),
+        live: live::LiveConfig::default(),
         cache_opens: RefCell::new(begun.later),
         started: Instant::now(),
         connections: Arc::new(Semaphore::new(config.connections_max)),
@@ -336,10 +345,12 @@ fn settings(config: &Config, tls: crate::upstream::TlsFor) -> Settings {
     }
 }
 
-fn agents(config: &Config) -> Agents {
-    let entries: Vec<String> = config
-        .cache_agents
-        .iter()
+fn agents(config: &Config, live: &Live) -> Agents {
+    if config.working_mode == WorkingMode::Cloud {
+        return Agents::nobody();
+    }
+    let entries: Vec<String> = (config.cache_agents.iter())
+        .chain(live.agents())
         .map(|rule| match rule {
             AgentRule::All => "*".to_owned(),
             AgentRule::Keep(name) => name.clone(),
@@ -549,12 +560,8 @@ impl Shared {
             log::warn!("reload: `{key}` has changed, and takes effect with the next start");
         }
         logging::set(&config.log);
-        self.cache
-            .borrow_mut()
-            .reconfigure(config.cache_bytes_max, agents(&config));
-        let hub_ca = self.hub_ca.borrow().ca_pem();
-        self.filters.reconfigure(&config, &hub_ca);
         *self.config.borrow_mut() = config;
+        self.live_in_force();
         self.asker.ask_again();
         self.renewal.changed();
         log::info!("reload: the new configuration and certificates are in force");
@@ -667,6 +674,7 @@ impl Shared {
         file.chain(not_loaded)
             .chain(behind)
             .chain(off)
+            .chain(self.live.warnings())
             .chain(filters)
             .chain(others)
             .collect()
