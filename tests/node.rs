@@ -522,7 +522,7 @@ fn slow_hub(site: &Site) -> hub::Setup {
         .set("ping_after_ms", 2000)
         .set("ping_wait_ms", 2500)
         .set("probe_min_ms", 1000)
-        .set("probe_max_ms", 30000)
+        .set("probe_max_ms", 5000)
 }
 
 /// A machine that a power cut has ended comes back with no cloud in sight, by what is on its flash: all of its pods, at
