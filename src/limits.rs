@@ -43,6 +43,9 @@ pub const GRANTS_MAX: usize = 256;
 pub const REVIEWS_MAX: usize = 64;
 /// Largest request for a token or a review whose answer is kept, bytes. One for a token has 300, a review of a token 2 KB.
 pub const POSTED_BYTES_MAX: u64 = 8 * 1024;
+/// How long after the hub's start requests wait for the first word of a server before they are answered from what is kept. A
+/// server in reach answers within that; one that is not may take as long as a connection may, and a whole node waits.
+pub const FIRST_WORD_WAIT: Duration = Duration::from_millis(500);
 /// Events that wait for the API server, in memory and on flash: a reboot makes ten a pod, an outage a few an hour.
 pub const EVENTS_MAX: usize = 256;
 /// Bytes that they may take together: one has 500.

@@ -203,13 +203,36 @@ impl<'a> Exchange<'a> {
 
     pub(super) async fn planned(&self, caller: Caller, head: Parts, body: Incoming) -> Answer {
         match route::plan(self.asked, self.shared.upstream.link().is_down()) {
-            Plan::Up => self.up(caller, head, body).await,
+            Plan::Up => {
+                if self.asked.verb.is_read() && self.shared.upstream.link().is_unknown() {
+                    let ask = self.ask(head.clone());
+                    if let Some(kept) = Box::pin(self.kept_at_start(caller, ask)).await {
+                        return kept;
+                    }
+                }
+                self.up(caller, head, body).await
+            }
             // As rare.
             Plan::UpAsUpgrade => Box::pin(self.up_as_upgrade(caller, head, body)).await,
             plan => {
                 let ask = self.ask(head);
                 Box::pin(self.without_link(plan, caller, ask)).await
             }
+        }
+    }
+
+    /// Whether no server has said anything since the hub's start, though there was time for it.
+    pub(super) async fn has_no_word_yet(&self) -> bool {
+        let link = self.shared.upstream.link();
+        let wait = limits::FIRST_WORD_WAIT.saturating_sub(self.shared.started.elapsed());
+        timeout(wait, link.became_known()).await.is_err()
+    }
+
+    /// What is kept, while it is not known whether any server can be reached: a node that boots does not wait for that.
+    async fn kept_at_start(&self, caller: Caller, ask: Option<Ask>) -> Option<Answer> {
+        match self.has_no_word_yet().await {
+            true => self.kept_instead(caller, ask).await,
+            false => None,
         }
     }
 
