@@ -211,6 +211,7 @@ impl Shared {
         self.read_issuer().await;
         self.read_grants().await;
         self.read_live().await;
+        self.read_events().await;
     }
 
     async fn read_ledger(&self) {
@@ -262,7 +263,8 @@ impl Shared {
         pods::look(&self.cache, &node, pod).await
     }
 
-    fn node_name(&self) -> String {
+    /// The name of this node.
+    pub fn node_name(&self) -> String {
         self.config.borrow().node_name.clone()
     }
 

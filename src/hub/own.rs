@@ -294,4 +294,4 @@ impl Collection {
 }
 
 /// The hub's own name among the programs.
-const USER_AGENT: &str = concat!("edge-hub/", env!("CARGO_PKG_VERSION"));
+pub const USER_AGENT: &str = concat!("edge-hub/", env!("CARGO_PKG_VERSION"));
