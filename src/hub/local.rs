@@ -134,9 +134,12 @@ impl Shared {
         }
     }
 
-    /// Whether this is this node's kubelet, or whoever comes to the plain port as the node.
+    /// Whether this is this node's kubelet, or whoever comes to the plain port as the node. In the cloud nobody is: an API
+    /// server that is there no more is what the kubelet has to hear of.
     pub fn is_node(&self, who: &Who) -> bool {
-        *who == self.kubelet || self.rules.borrow().node.map(Who::Subject) == Some(*who)
+        let is_edge = self.config.borrow().working_mode == WorkingMode::Edge;
+        is_edge
+            && (*who == self.kubelet || self.rules.borrow().node.map(Who::Subject) == Some(*who))
     }
 
     /// The lease that the kubelet has sent since the API server was lost.

@@ -354,9 +354,13 @@ impl Kubectl<'_> {
 
     /// Runs with `input` on standard input.
     pub fn run_with(&self, input: &str, args: &[&str]) -> Output {
-        let file = self.config.with_extension("input");
+        // Other threads run kubectl with the same kubeconfig.
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let file = self.config.with_extension(format!("input-{n}"));
         std::fs::write(&file, input).expect("a file");
         let stdin = std::fs::File::open(&file).expect("the file just written");
+        std::fs::remove_file(&file).expect("the file just written");
         Program::spawn(self.command(args).stdin(stdin)).wait(KUBECTL)
     }
 

@@ -8,7 +8,7 @@ use crate::support::http::{Call, Client, Event, JSON, PROTOBUF, PROTOBUF_WATCH, 
 use crate::support::hub::Setup;
 use crate::support::kubeconfig::{User, kubeconfig};
 use crate::support::program::{Program, command};
-use crate::support::{TempDir, free_port, protobuf, until};
+use crate::support::{free_port, protobuf, until};
 use edge_hub::filter::Filter;
 use std::collections::BTreeMap;
 
@@ -687,19 +687,14 @@ fn what_a_service_asks_for_reaches_open_watches() {
 }
 
 /// What client-go reads as this program: how many of each, and that JSON and protobuf say the same.
-fn read(
-    dir: &TempDir,
-    url: &str,
-    ca: &std::path::Path,
-    token: &str,
-    agent: &str,
-) -> BTreeMap<String, u64> {
-    let config = dir.write(
-        &format!("{agent}.json"),
-        kubeconfig(url, ca, &User::Token(token)),
-    );
+fn read(door: &Door, token: &str, agent: &str) -> BTreeMap<String, u64> {
+    let text = kubeconfig(&door.hub.url(), &door.hub.ca(), &User::Token(token));
+    let config = door.dir.write(&format!("{agent}.json"), text);
     let mut command = command(&cluster::clients().join("client-go"));
-    command.arg("read").arg(config).arg(agent);
+    command
+        .arg("read")
+        .arg(config)
+        .args([agent, &door.namespace]);
     let said = Program::spawn(&mut command).wait(SOON * 3).ok();
     let lines = said
         .lines()
@@ -808,7 +803,7 @@ fn client_go_reads_the_same(release: Release, namespace: &str) {
     if let Ok(to) = std::env::var("EDGE_HUB_RECORD") {
         record(cluster, namespace, &to);
     }
-    let plain = read(&door.dir, &door.hub.url(), &door.hub.ca(), &token, "plain");
+    let plain = read(&door, &token, "plain");
     assert!(
         plain["services"] > 120 && plain["endpointslices"] > 120,
         "{plain:?}"
@@ -816,11 +811,11 @@ fn client_go_reads_the_same(release: Release, namespace: &str) {
     // Every service has a fourth that is for another pool and one that is for the cloud.
     let mut want = plain.clone();
     want.insert("services".to_owned(), plain["services"] - 60);
-    let reader = read(&door.dir, &door.hub.url(), &door.hub.ca(), &token, "reader");
+    let reader = read(&door, &token, "reader");
     assert_eq!(reader, want);
     // Of what is kept, too.
     door.cut();
-    let kept = read(&door.dir, &door.hub.url(), &door.hub.ca(), &token, "reader");
+    let kept = read(&door, &token, "reader");
     assert_eq!(kept, want);
     assert_eq!(door.hub.metric("edge_hub_not_filtered_total"), 0.0);
 }

@@ -6,7 +6,7 @@
 //	    {"e":"add"|"update"|"delete","name":..,"rv":..,"initial":..}
 //	client-go lead KUBECONFIG NAMESPACE ID   one of those that would lead, by a Lease:
 //	    {"e":"leading"}  {"e":"lost"}  {"e":"leader","id":..}
-//	client-go read KUBECONFIG AGENT          lists as this program, in JSON and in protobuf, and compares the two; then
+//	client-go read KUBECONFIG AGENT NAMESPACE  lists as this program, in JSON and in protobuf, and compares the two; then
 //	    {"e":"read","name":"services","count":..}  for each resource, or an error
 //	client-go discover KUBECONFIG NAMESPACE  what helm asks before it knows anything, and lists of two kinds:
 //	    {"e":"version"|"resources"|"openapi"|"listed","name":..,"count":..}
@@ -26,6 +26,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
@@ -78,7 +79,7 @@ func (a asks) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func main() {
 	if len(os.Args) < 4 {
-		fmt.Fprintln(os.Stderr, "usage: client-go watch|lead|discover|manager KUBECONFIG NAMESPACE [ID] | read KUBECONFIG AGENT")
+		fmt.Fprintln(os.Stderr, "usage: client-go watch|lead|discover|manager KUBECONFIG NAMESPACE [ID] | read KUBECONFIG AGENT NAMESPACE")
 		os.Exit(2)
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", os.Args[2])
@@ -89,7 +90,7 @@ func main() {
 	case "lead":
 		lead(config, os.Args[3], os.Args[4])
 	case "read":
-		read(config, os.Args[3])
+		read(config, os.Args[3], os.Args[4])
 	case "discover":
 		dynamically(config, os.Args[3])
 	case "manager":
@@ -97,33 +98,43 @@ func main() {
 	}
 }
 
-// items of each list that the hub's filters are about.
-func items(c *kubernetes.Clientset) map[string]any {
+// items of each list that the hub's filters are about, of one namespace and of default, where nobody else makes any.
+func items(c *kubernetes.Clientset, namespace string) map[string]any {
 	ctx, all := context.Background(), metav1.ListOptions{}
-	services, err := c.CoreV1().Services("").List(ctx, all)
-	must(err)
-	maps, err := c.CoreV1().ConfigMaps("").List(ctx, all)
-	must(err)
-	secrets, err := c.CoreV1().Secrets("").List(ctx, all)
-	must(err)
-	pods, err := c.CoreV1().Pods("").List(ctx, all)
-	must(err)
-	endpoints, err := c.CoreV1().Endpoints("").List(ctx, all)
-	must(err)
-	slices, err := c.DiscoveryV1().EndpointSlices("").List(ctx, all)
-	must(err)
+	var services []corev1.Service
+	var maps []corev1.ConfigMap
+	var secrets []corev1.Secret
+	var pods []corev1.Pod
+	var endpoints []corev1.Endpoints
+	var slices []discoveryv1.EndpointSlice
+	for _, in := range []string{namespace, "default"} {
+		s, err := c.CoreV1().Services(in).List(ctx, all)
+		must(err)
+		m, err := c.CoreV1().ConfigMaps(in).List(ctx, all)
+		must(err)
+		x, err := c.CoreV1().Secrets(in).List(ctx, all)
+		must(err)
+		p, err := c.CoreV1().Pods(in).List(ctx, all)
+		must(err)
+		e, err := c.CoreV1().Endpoints(in).List(ctx, all)
+		must(err)
+		d, err := c.DiscoveryV1().EndpointSlices(in).List(ctx, all)
+		must(err)
+		services, maps, secrets = append(services, s.Items...), append(maps, m.Items...), append(secrets, x.Items...)
+		pods, endpoints, slices = append(pods, p.Items...), append(endpoints, e.Items...), append(slices, d.Items...)
+	}
 	return map[string]any{
-		"services": services.Items, "configmaps": maps.Items, "secrets": secrets.Items,
-		"pods": pods.Items, "endpoints": endpoints.Items, "endpointslices": slices.Items,
+		"services": services, "configmaps": maps, "secrets": secrets,
+		"pods": pods, "endpoints": endpoints, "endpointslices": slices,
 	}
 }
 
-func read(config *rest.Config, agent string) {
+func read(config *rest.Config, agent, namespace string) {
 	config.UserAgent = agent + "/0.34"
 	encoded := func(contentType string) map[string]any {
 		own := rest.CopyConfig(config)
 		own.ContentType, own.AcceptContentTypes = contentType, contentType
-		return items(kubernetes.NewForConfigOrDie(own))
+		return items(kubernetes.NewForConfigOrDie(own), namespace)
 	}
 	asJSON, asProtobuf := encoded("application/json"), encoded("application/vnd.kubernetes.protobuf")
 	for name, one := range asJSON {
