@@ -1,6 +1,7 @@
 //! A link that flaps, in every way that a link can, while objects come, change and go: what each client was told is
 //! compared with what the API server itself tells. Nothing may be lost, nothing doubled, and nobody may ask again.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,6 +18,8 @@ use crate::support::until;
 /// How long after the last flap everybody has been told everything.
 const SETTLE: Duration = Duration::from_secs(60);
 const OBJECTS: u64 = 12;
+/// client-go ends its watches itself after this at the earliest, and goes on with another one.
+const INFORMER_WATCH: Duration = Duration::from_secs(300);
 
 /// A number to choose by, the same in each run: xorshift64.
 struct Random(u64);
@@ -84,6 +87,14 @@ fn lines_of(informer: &Informer) -> Vec<String> {
         ))
     });
     lines.collect()
+}
+
+/// How often an informer has asked: for a list, and to watch from where it is.
+fn asked(informer: &Informer) -> (usize, usize) {
+    let requests = informer.printed("request");
+    let watches = requests.iter().filter(|line| line["verb"] == "watch");
+    let watches = watches.count();
+    (requests.len() - watches, watches)
 }
 
 /// Changes objects until it is told to stop, some thirty times a second; the last version.
@@ -173,7 +184,8 @@ fn the_link_flaps_and_nobody_notices() {
     for informer in &informers {
         informer.sees("update", "one");
     }
-    let asked = informers.each_ref().map(|i| i.printed("request").len());
+    let start = Instant::now();
+    let before = informers.each_ref().map(asked);
     let told = informers.each_ref().map(|i| lines_of(i).len());
     let from = list_version(&door.client().get(&door.maps("")).expect(200));
     let path = door.maps(&format!(
@@ -199,7 +211,6 @@ fn the_link_flaps_and_nobody_notices() {
         std::thread::spawn(move || churn(&client, &path, &churning))
     };
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let start = Instant::now();
     for _ in 0..flaps {
         flap(&door, &mut random);
     }
@@ -231,10 +242,12 @@ fn the_link_flaps_and_nobody_notices() {
             is_last(lines_of(informer)).then_some(())
         });
         same("an informer", &lines_of(informer)[told[at]..], &want);
-        assert_eq!(
-            informer.printed("request").len(),
-            asked[at],
-            "nobody asks again"
+        let ((lists, watches), (lists_before, watches_before)) = (asked(informer), before[at]);
+        assert_eq!(lists, lists_before, "nobody lists again");
+        let over = start.elapsed().as_secs() / INFORMER_WATCH.as_secs();
+        assert!(
+            watches - watches_before <= over as usize,
+            "nobody watches again before its time: {watches} times"
         );
     }
     assert_eq!(door.hub.metric("edge_hub_watches_expired_total"), 0.0);
@@ -243,12 +256,16 @@ fn the_link_flaps_and_nobody_notices() {
 
 #[track_caller]
 fn same(name: &str, got: &[String], want: &[String]) {
-    let lost: Vec<_> = want.iter().filter(|line| !got.contains(line)).collect();
-    let mut seen = std::collections::HashSet::new();
+    if got == want {
+        return;
+    }
+    let told: HashSet<_> = got.iter().collect();
+    let lost: Vec<_> = want.iter().filter(|line| !told.contains(line)).collect();
+    let mut seen = HashSet::new();
     let doubled: Vec<_> = got.iter().filter(|line| !seen.insert(*line)).collect();
-    assert!(
-        got == want,
-        "{name}: {} of {} lost: {:?}, {} doubled: {:?}",
+    let differs = got.iter().zip(want).position(|(got, want)| got != want);
+    panic!(
+        "{name}: {} of {} lost: {:?}, {} doubled: {:?}; the first that differs: {differs:?}",
         lost.len(),
         want.len(),
         &lost[..lost.len().min(5)],
