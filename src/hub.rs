@@ -460,7 +460,7 @@ impl Shared {
     }
 
     /// Resolves when the hub is told to end.
-    pub fn draining(&self) -> impl Future<Output = ()> + 'static {
+    pub fn draining(&self) -> impl Future<Output = ()> + 'static + use<> {
         let mut told = self.drain.subscribe();
         async move {
             let _ = told.wait_for(|told| *told).await;

@@ -32,7 +32,7 @@ use crate::request::{Asked, Form, Resource, Verb, accept, classify};
 use crate::route::{self, Opening, Plan};
 use crate::sys::clock;
 use crate::upstream::{self, RequestBody, ResponseBody, SendError, headers};
-use crate::watch::ask::Ask;
+use crate::watch::ask::{Ask, Said};
 use crate::watch::relay;
 use crate::watch::told::Told;
 use http::request::Parts;
@@ -51,6 +51,7 @@ pub struct Peer {
     refusal: RefusalCell,
     /// Of an HTTP/1.1 connection.
     backlog: Option<Backlog>,
+    said: Said,
     pub busy: Rc<Busy>,
 }
 
@@ -71,6 +72,7 @@ impl Peer {
             origin,
             refusal,
             backlog,
+            said: Said::default(),
             busy: Rc::default(),
         }
     }
@@ -125,7 +127,8 @@ fn finish(
 ) -> Response<Body> {
     line.answered(response.status().as_u16(), from);
     let backlog = peer.backlog.clone();
-    response.map(|body| body.with(line, Box::new(underway), backlog))
+    // In this order: the line is written before the request is no longer under way.
+    response.map(|body| body.with(Box::new((line, underway)), backlog))
 }
 
 fn not_let_in(why: access::Refused) -> Refusal {
@@ -206,7 +209,7 @@ impl<'a> Exchange<'a> {
             return None;
         }
         head.headers = headers::request_headers(head.headers);
-        Some(Ask::new(&head))
+        Some(Ask::new(&head, &self.peer.said))
     }
 
     /// The connections that the request goes up on. A token that was never accepted goes with the anonymous ones: the
@@ -308,7 +311,7 @@ impl<'a> Exchange<'a> {
         if self.asked.verb == Verb::Watch {
             // A watch must be read as it comes; the API server compresses some from 1.37 on.
             head.headers.remove(header::ACCEPT_ENCODING);
-            let watch = Ask::new(&head);
+            let watch = Ask::new(&head, &self.peer.said);
             // Who wants initial events gets a mark with them that who takes no bookmarks may not expect.
             let options = &self.asked.options;
             if !options.allow_bookmarks && !options.send_initial_events {
@@ -366,7 +369,7 @@ impl<'a> Exchange<'a> {
     fn is_read_here(&self) -> bool {
         self.asked.verb == Verb::Watch
             || (self.asked.verb.is_read()
-                && key::scope(self.asked).is_some()
+                && key::has_scope(self.asked)
                 && self
                     .shared
                     .cache
@@ -377,7 +380,7 @@ impl<'a> Exchange<'a> {
 
     /// How long the answer's head may take, so that what is kept still reaches a client that gives up by itself.
     fn patience(&self) -> Option<Duration> {
-        if !matches!(self.asked.verb, Verb::Get | Verb::List) || key::scope(self.asked).is_none() {
+        if !matches!(self.asked.verb, Verb::Get | Verb::List) || !key::has_scope(self.asked) {
             return None;
         }
         let asked = &self.asked.options;
@@ -564,7 +567,7 @@ impl<'a> Exchange<'a> {
         let follower = self
             .is_kept_for(&caller)
             .then(|| Follower::new(&self.shared.cache, self.asked, caller.who, encoding));
-        let follower = follower.flatten();
+        let follower = follower.flatten().map(Box::new);
         let watch = self.watch(caller, ask, encoding);
         Body::script(Script::new(|pen| {
             watch.run(pen, Begin::Up(Box::new((body, follower))))
@@ -679,10 +682,10 @@ impl<'a> Exchange<'a> {
         }
         let watch = self.watch(caller, ask, encoding);
         let begin = match (opening, list) {
-            (Opening::Replay, Some(list)) => Begin::Replay(list),
+            (Opening::Replay, Some(list)) => Begin::Replay(Box::new(list)),
             (Opening::Silent, list) => {
                 let holds = |list: &List| watch.told.version() == Some(&*list.view.version);
-                Begin::Silent(list.filter(holds))
+                Begin::Silent(list.filter(holds).map(Box::new))
             }
             // The API server may still know what the client knows.
             (Opening::Expired, _) if known && !self.shared.upstream.link().is_down() => {
