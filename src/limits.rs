@@ -195,6 +195,8 @@ pub const DIFFERENCE_BYTES_MAX: usize = 1024 * 1024;
 pub const DIFFERENCE_EVENT_BYTES: usize = 96;
 /// Objects on each page of a list that the hub asks for by itself, as many as client-go asks for.
 pub const LIST_PAGE_OBJECTS: u32 = 500;
+/// Watches that look at one time where what their clients hold is kept: each takes 1 KB for it.
+pub const LOOKS_MAX: usize = 8;
 /// Held watches that ask the API server at one time to be taken up again: it answers each within a round trip.
 pub const RESUMES_MAX: usize = 8;
 /// How long the head of its answer may take. An API server under load lets a watch wait for as long as any request.

@@ -7,7 +7,7 @@ use super::splice::{Begin, Watch};
 use super::strangers::{Origin, TooMany};
 use super::tunnel;
 use crate::access::verdict::{Verdict, verdict};
-use crate::access::{self, Caller, Proof, Way, Who};
+use crate::access::{self, Caller, Proof, Rules, Shown, Way, Who};
 use crate::admin::metrics::From;
 use crate::cache::Begun;
 use crate::cache::answer::{self, List, What};
@@ -52,13 +52,18 @@ pub struct Peer {
     /// Of an HTTP/1.1 connection.
     backlog: Option<Backlog>,
     said: Said,
+    shown: Shown,
     pub busy: Rc<Busy>,
 }
 
 impl Peer {
-    /// What the connection itself proves of who the client is.
-    pub fn proof(&self) -> &Proof {
-        &self.proof
+    /// Who asks.
+    pub fn names(
+        &self,
+        headers: &http::HeaderMap,
+        rules: &Rules,
+    ) -> Result<Caller, access::Refused> {
+        access::authenticate(&self.proof, headers, rules, &self.shown)
     }
 
     pub fn new(
@@ -73,6 +78,7 @@ impl Peer {
             refusal,
             backlog,
             said: Said::default(),
+            shown: Shown::default(),
             busy: Rc::default(),
         }
     }
@@ -101,16 +107,15 @@ pub async fn handle(
     };
     let line = AccessLine::new(&asked, started);
     let exchange = Exchange::new(&shared, &peer, &asked, &head.headers);
-    let (from, mut response) =
-        match access::authenticate(&peer.proof, &head.headers, &shared.rules()) {
-            Ok(caller) => {
-                if peer.proof == Proof::Local && matches!(caller.way, Way::Pair(_)) {
-                    headers::strip_impersonation(&mut head.headers);
-                }
-                exchange.answer(caller, head, body).await
+    let (from, mut response) = match peer.names(&head.headers, &shared.rules()) {
+        Ok(caller) => {
+            if peer.proof == Proof::Local && matches!(caller.way, Way::Pair(_)) {
+                headers::strip_impersonation(&mut head.headers);
             }
-            Err(why) => (From::Hub, reply::refuse(not_let_in(why), "")),
-        };
+            exchange.answer(caller, head, body).await
+        }
+        Err(why) => (From::Hub, reply::refuse(not_let_in(why), "")),
+    };
     // What follows on such a connection was not looked at by the guard, which must take it for another protocol.
     if asked.upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let close = HeaderValue::from_static("close");
@@ -209,7 +214,7 @@ impl<'a> Exchange<'a> {
             return None;
         }
         head.headers = headers::request_headers(head.headers);
-        Some(Ask::new(&head, &self.peer.said))
+        Some(Ask::new(&head, &self.peer.said, &self.peer.shown))
     }
 
     /// The connections that the request goes up on. A token that was never accepted goes with the anonymous ones: the
@@ -311,7 +316,7 @@ impl<'a> Exchange<'a> {
         if self.asked.verb == Verb::Watch {
             // A watch must be read as it comes; the API server compresses some from 1.37 on.
             head.headers.remove(header::ACCEPT_ENCODING);
-            let watch = Ask::new(&head, &self.peer.said);
+            let watch = Ask::new(&head, &self.peer.said, &self.peer.shown);
             // Who wants initial events gets a mark with them that who takes no bookmarks may not expect.
             let options = &self.asked.options;
             if !options.allow_bookmarks && !options.send_initial_events {

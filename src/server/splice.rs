@@ -3,7 +3,7 @@
 
 use super::catch_up::Failed;
 use super::handle::{Exchange, Peer, text};
-use crate::access::{self, Caller, Who};
+use crate::access::{Caller, Who};
 use crate::cache::answer::{self, List};
 use crate::cache::watched::Follower;
 use crate::filter::list::Fault;
@@ -141,7 +141,7 @@ impl Splice {
             true => self.fruitless.saturating_add(1),
             false => 0,
         };
-        Box::pin(self.after(ended, stop)).await
+        self.after(ended, stop).await
     }
 
     /// Says what can be said without an API server. `None`: the watch is over.
@@ -197,46 +197,47 @@ impl Splice {
         stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Option<Stream> {
         let _holding = self.shared.held.hold();
-        Box::pin(self.look_what_is_held()).await;
         let until = self.until;
         tokio::select! {
             biased;
             () = stop => None,
             () = sleep_until(until) => None,
-            next = self.goes_on(expired) => next,
+            // Boxed, so that a watch that is not held has no room for it.
+            next = Box::pin(self.goes_on(expired)) => next,
         }
     }
 
+    /// What the client holds, where that is kept. A few watches at a time: a thousand break at once, and each would take
+    /// memory that is never given back.
     async fn look_what_is_held(&mut self) {
+        let _turn = self.shared.looks.turn(self.rank).await;
         let follower = self.relay.take_follower();
         let is_table = self.ask.takes_tables();
         if self.relay.held.is_none()
             && let (false, Some(follower), Some(version)) =
                 (is_table, follower, self.relay.told.version())
         {
-            let held = follower.into_held(version).await;
+            let held = Box::pin(follower.into_held(version)).await;
             self.remember(held);
         }
     }
 
     async fn goes_on(&mut self, mut expired: Option<Bytes>) -> Option<Stream> {
+        self.look_what_is_held().await;
         let mut failed = self.fruitless;
         let mut least = Duration::ZERO;
         loop {
             self.wait(failed, least).await?;
             least = Duration::ZERO;
             failed = failed.saturating_add(1);
-            if let Some(said) = expired.take() {
+            if let Some(said) = &expired {
                 match Box::pin(self.catch_up()).await {
-                    Ok(()) => {}
-                    Err(Failed::Later) => {
-                        expired = Some(said);
-                        continue;
-                    }
+                    Ok(()) => expired = None,
+                    Err(Failed::Later) => continue,
                     Err(Failed::Over) => return None,
                     Err(why) => {
                         log::debug!("watch: the client must list again: {why}");
-                        return self.expire(Some(said)).await;
+                        return self.expire(Some(said.clone())).await;
                     }
                 }
             }
@@ -387,7 +388,7 @@ impl Splice {
 
     fn asker(&self, headers: &HeaderMap) -> Option<Caller> {
         let rules = self.shared.rules();
-        access::authenticate(self.peer.proof(), headers, &rules).ok()
+        self.peer.names(headers, &rules).ok()
     }
 
     fn goes_on_as_it_began(&self, headers: &HeaderMap) -> bool {

@@ -1,5 +1,6 @@
 //! A client's watch request, kept so that it can be made again while its answer lasts. Pure.
 
+use crate::access::{self, Shown};
 use crate::limits::LIST_PAGE_OBJECTS;
 use crate::request::path::decode;
 use crate::request::{Verb, classify};
@@ -34,11 +35,11 @@ const START: [&str; 3] = [
 impl Ask {
     /// Of a head that is cleaned for the way up. Copies: a header is a piece of the buffer that all were read into, and
     /// would keep it.
-    pub fn new(head: &Parts, said: &Said) -> Ask {
+    pub fn new(head: &Parts, said: &Said, shown: &Shown) -> Ask {
         let path_and_query = head.uri.path_and_query();
         Ask {
             path_and_query: path_and_query.map_or("/", PathAndQuery::as_str).into(),
-            headers: said.lines(&head.headers),
+            headers: said.lines(&head.headers, shown),
         }
     }
 
@@ -156,7 +157,7 @@ impl Ask {
 }
 
 impl Said {
-    fn lines(&self, headers: &HeaderMap) -> Rc<Lines> {
+    fn lines(&self, headers: &HeaderMap, shown: &Shown) -> Rc<Lines> {
         let stays = |(name, _): &(&HeaderName, &HeaderValue)| {
             [header::ACCEPT, header::AUTHORIZATION, header::USER_AGENT].contains(name)
                 || name.as_str().starts_with("impersonate-")
@@ -168,17 +169,12 @@ impl Said {
             return last;
         }
         let lines = headers.iter().filter(stays);
+        let copy = |value| shown.again(value).or_else(|| access::copy(value));
         let lines = lines.filter_map(|(name, value)| Some((name.clone(), copy(value)?)));
         let lines: Rc<Lines> = lines.collect();
         *last = Some(Rc::downgrade(&lines));
         lines
     }
-}
-
-fn copy(value: &HeaderValue) -> Option<HeaderValue> {
-    let mut copy = HeaderValue::from_bytes(value.as_bytes()).ok()?;
-    copy.set_sensitive(value.is_sensitive());
-    Some(copy)
 }
 
 /// A version is a number, but nothing says that it must be one.
@@ -206,7 +202,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let head = request.body(()).unwrap().into_parts().0;
-        Ask::new(&head, &Said::default())
+        Ask::new(&head, &Said::default(), &Shown::default())
     }
 
     #[test]
@@ -216,7 +212,8 @@ mod tests {
             let request = Request::get("/api/v1/pods?watch=1")
                 .header("authorization", token)
                 .header("accept", "application/json");
-            Ask::new(&request.body(()).unwrap().into_parts().0, &said)
+            let head = request.body(()).unwrap().into_parts().0;
+            Ask::new(&head, &said, &Shown::default())
         };
         let (mut a, b, other) = (ask("Bearer x"), ask("Bearer x"), ask("Bearer y"));
         assert!(Rc::ptr_eq(&a.headers, &b.headers));
