@@ -314,6 +314,9 @@ pub const JOIN_LOOK_MAX: Duration = Duration::from_secs(5);
 pub const JOIN_WAIT_SECS_MAX: u64 = 86_400;
 /// How long `check` gives one server: to resolve, to connect, to answer.
 pub const CHECK_SERVER_SECS_MAX: u64 = 10;
+/// Free bytes in `state_dir` below which `check` says that there is no room: a dozen small files, each twice while it is
+/// written, in blocks of 4 KiB.
+pub const STATE_DIR_FREE_BYTES_MIN: u64 = 96 * 1024;
 /// Days before its end from which `check` and `status` warn of a certificate: a weekend, and time to act.
 pub const CERT_WARN_DAYS: u64 = 7;
 /// Seconds of difference to the server's clock from which `check` warns: tokens and leases begin to go wrong.

@@ -57,5 +57,7 @@ mod service;
 mod splice;
 #[path = "through/state_files.rs"]
 mod state_files;
+#[path = "through/stolen.rs"]
+mod stolen;
 #[path = "through/strangers.rs"]
 mod strangers;

@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod verdict;
 
 use crate::limits;
+use crate::request::token_protocol;
 
 pub use crate::certs::subject::Subject;
 use http::{HeaderMap, HeaderValue, header};
@@ -179,16 +180,9 @@ fn with_pair(subject: [u8; 32]) -> Caller {
     }
 }
 
-/// Whether there is anything by which an API server could know a caller, good or not. A browser's WebSocket has no other
-/// place for a token than among its protocols.
+/// Whether there is anything by which an API server could know a caller, good or not.
 fn shows_something(headers: &HeaderMap) -> bool {
-    const BEARER_PROTOCOL: &[u8] = b"base64url.bearer.authorization.k8s.io.";
-    let protocols = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
-    headers.contains_key(header::AUTHORIZATION)
-        || protocols.iter().any(|line| {
-            let mut names = line.as_bytes().split(|b| *b == b',');
-            names.any(|name| name.trim_ascii().starts_with(BEARER_PROTOCOL))
-        })
+    headers.contains_key(header::AUTHORIZATION) || token_protocol(headers).is_some()
 }
 
 /// Whom the last `Authorization` of a connection names. A token has 1 KB, and to digest it takes as long as half of all
@@ -207,8 +201,11 @@ impl Shown {
 
 fn by_header(headers: &HeaderMap, shown: &Shown) -> Caller {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
+        // A browser's token is nobody the hub would keep something for. It is not the others without a token either, who
+        // would lose what is kept for them when the API server refuses it.
+        let shown = token_protocol(headers).map(|token| Who::Token(sha256(token)));
         return Caller {
-            who: Who::Anonymous,
+            who: shown.unwrap_or(Who::Anonymous),
             way: Way::Anonymous,
             token: None,
         };
@@ -406,6 +403,10 @@ mod tests {
                 .way
         };
         assert_eq!(way_of(&browser), Way::Anonymous);
+        let who = authenticate(&Proof::Nothing, &browser, &rules())
+            .unwrap()
+            .who;
+        assert_ne!(who, Who::Anonymous);
         browser.insert(
             header::SEC_WEBSOCKET_PROTOCOL,
             HeaderValue::from_static("v4.channel.k8s.io"),

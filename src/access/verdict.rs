@@ -25,6 +25,9 @@ const CLASSIFIED: &str = "x-kubernetes-pf-flowschema-uid";
 /// Reads the head of an answer.
 pub fn verdict(asked: &Asked, status: StatusCode, headers: &HeaderMap) -> Verdict {
     match status {
+        // There the API server, or what stands before it, takes tokens from other places too: among the protocols, or from
+        // the query. It may be another one than the header's that it has taken.
+        _ if asked.upgrade && status != StatusCode::UNAUTHORIZED => Verdict::Unknown,
         _ if headers.contains_key(CLASSIFIED) => Verdict::Accepted,
         // What a pod or a kubelet says to the API server is nothing that the API server says to the caller.
         StatusCode::UNAUTHORIZED if is_of_another(asked) => Verdict::Unknown,
@@ -111,6 +114,28 @@ mod tests {
                 classified,
                 "{method} {uri} {status}"
             );
+        }
+    }
+
+    #[test]
+    fn an_upgrade_proves_nothing() {
+        let head = http::Request::get("/api/v1/namespaces/a/pods").header("upgrade", "websocket");
+        let asked = classify(&head.body(()).unwrap().into_parts().0).unwrap();
+        let classified = HeaderMap::from_iter([(
+            http::HeaderName::from_static(CLASSIFIED),
+            HeaderValue::from_static("a-b-c"),
+        )]);
+        for (status, want) in [
+            (200, Verdict::Unknown),
+            (403, Verdict::Unknown),
+            (101, Verdict::Unknown),
+            (401, Verdict::Refused),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(verdict(&asked, status, &HeaderMap::new()), want);
+            if want == Verdict::Unknown {
+                assert_eq!(verdict(&asked, status, &classified), want);
+            }
         }
     }
 

@@ -157,6 +157,11 @@ const CA_KEY: &str = "hub-ca.key";
 const CA_CERTIFICATE: &str = "hub-ca.crt";
 const SERVING_KEY: &str = "hub-serving.key";
 const SERVING_CERTIFICATE: &str = "hub-serving.crt";
+/// The files of this `state_dir` that hold keys.
+pub fn key_files(directory: &Path) -> [PathBuf; 2] {
+    [CA_KEY, SERVING_KEY].map(|name| directory.join(name))
+}
+
 const KEY_MODE: u32 = 0o600;
 const CERTIFICATE_MODE: u32 = 0o644;
 

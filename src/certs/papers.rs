@@ -241,6 +241,13 @@ impl Papers {
         ways
     }
 
+    /// When the pair that goes up for this subject ends, in unix seconds. `None`: there is none.
+    pub fn way_up_ends(&self, subject: &[u8; 32]) -> Option<u64> {
+        let ways = self.ways_up();
+        let found = ways.iter().find(|(known, _)| known == subject);
+        found.map(|(_, pair)| pair.not_after_unix_secs())
+    }
+
     /// TLS at the door.
     pub fn server_config(&self, clock: &Arc<Clock>) -> Result<Arc<ServerConfig>, PapersError> {
         let serving = ServingPair::new(&self.serving);

@@ -88,7 +88,7 @@ impl Shared {
             (Verdict::Accepted, None) if matches!(caller.who, Who::Subject(_)) => {
                 self.known.borrow_mut().accept(caller.who);
             }
-            (Verdict::Refused, None) => {
+            (Verdict::Refused, None) if !self.is_over(&caller.who) => {
                 self.known.borrow_mut().refuse(&caller.who);
                 self.cache.borrow_mut().forget_all_of(&caller.who);
                 self.take_all_back(&caller.who);
@@ -96,6 +96,18 @@ impl Shared {
             _ => {}
         }
         self.whose(caller)
+    }
+
+    /// Whether the pair that goes up for this caller has run out. Then a refusal says nothing about whose it is, as with
+    /// tokens: what was told to him waits for the next pair, and a box that was cut off for too long can still start.
+    fn is_over(&self, who: &Who) -> bool {
+        let Who::Subject(subject) = who else {
+            return false;
+        };
+        let end = self.papers.borrow().way_up_ends(subject);
+        // The API server's clock may be ahead of this one by as much as with tokens.
+        let now = self.clock.now() + limits::JWT_LEEWAY_SECS;
+        end.is_some_and(|end| end < now)
     }
 
     fn accepted(&self, token: TokenDigest, authorization: &HeaderValue) {

@@ -98,7 +98,7 @@ impl fmt::Display for Message {
                 f.write_str("edge-hub: bad request: it has both Content-Length and Transfer-Encoding; send one of them")
             }
             Refusal::TwoAuthorizations => {
-                f.write_str("edge-hub: bad request: more than one Authorization header; send one")
+                f.write_str("edge-hub: bad request: more than one Authorization header, or a token among the WebSocket protocols beside it; send one")
             }
             Refusal::NotAPath => f.write_str("edge-hub: bad request: the target is not a path that begins with /"),
             Refusal::Method => f.write_str("edge-hub: this method is not one of the Kubernetes API"),

@@ -9,4 +9,4 @@ pub mod target;
 pub use accept::{Form, Wanted};
 pub use path::{Resource, Target};
 pub use query::{Demand, Options};
-pub use target::{Asked, Refused, Verb, classify};
+pub use target::{Asked, Refused, Verb, classify, token_protocol, wants_upgrade};

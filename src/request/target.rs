@@ -69,7 +69,8 @@ pub enum Refused {
     TooLong,
     /// `CONNECT` and `TRACE` have no meaning at an API server.
     Method,
-    /// More than one `Authorization` line: which one counts would be a guess.
+    /// More than one `Authorization` line, or a token among the protocols of a WebSocket beside one: which one counts would
+    /// be a guess. Of these two the API server takes the one that is good, and the other would be taken for as good.
     TwoAuthorizations,
 }
 
@@ -85,7 +86,8 @@ pub fn classify(head: &Parts) -> Result<Asked, Refused> {
     if path_and_query.as_str().len() > limits::TARGET_BYTES_MAX {
         return Err(Refused::TooLong);
     }
-    if head.headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
+    let authorizations = head.headers.get_all(header::AUTHORIZATION).iter().count();
+    if authorizations > 1 || authorizations == 1 && token_protocol(&head.headers).is_some() {
         return Err(Refused::TwoAuthorizations);
     }
     let mut options = query::parse(path_and_query.query());
@@ -108,10 +110,25 @@ pub fn classify(head: &Parts) -> Result<Asked, Refused> {
         accept: text(&head.headers, header::ACCEPT)
             .unwrap_or("application/json")
             .to_owned(),
-        upgrade: head.headers.contains_key(header::UPGRADE) && head.version < http::Version::HTTP_2,
+        upgrade: wants_upgrade(head),
         keepable,
         options,
     })
+}
+
+/// Whether another protocol may follow the request.
+pub fn wants_upgrade(head: &Parts) -> bool {
+    head.headers.contains_key(header::UPGRADE) && head.version < http::Version::HTTP_2
+}
+
+/// The WebSocket protocol that is a token: a browser has no other place for one.
+pub fn token_protocol(headers: &HeaderMap) -> Option<&[u8]> {
+    const PREFIX: &[u8] = b"base64url.bearer.authorization.k8s.io.";
+    let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let names = lines.flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    names
+        .map(<[u8]>::trim_ascii)
+        .find(|name| name.starts_with(PREFIX))
 }
 
 fn verb(method: &Method, target: &Target, options: &Options) -> Verb {
@@ -322,6 +339,13 @@ mod tests {
             &[("authorization", "Bearer a"), ("authorization", "Bearer b")],
         );
         assert_eq!(classify(&two).unwrap_err(), Refused::TwoAuthorizations);
+        let protocols = "v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.YQ";
+        let protocols = ("sec-websocket-protocol", protocols);
+        assert!(classify(&head("GET", "/", &[protocols])).is_ok());
+        for authorization in ["Bearer b", "Basic b", ""] {
+            let both = head("GET", "/", &[protocols, ("authorization", authorization)]);
+            assert_eq!(classify(&both).unwrap_err(), Refused::TwoAuthorizations);
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::reply::filtered::{self, NotTold, Unfiltered};
 use crate::reply::refusal::Refusal;
 use crate::reply::script::Script;
 use crate::reply::{self, Body};
-use crate::request::{Asked, Form, Resource, Verb, accept, classify};
+use crate::request::{Asked, Form, Resource, Verb, accept, classify, wants_upgrade};
 use crate::route::{self, Opening, Plan};
 use crate::sys::clock;
 use crate::upstream::{self, RequestBody, ResponseBody, SendError, headers};
@@ -98,10 +98,13 @@ pub async fn handle(
         let answer = (From::Hub, reply::refuse(why, ""));
         return finish(&peer, AccessLine::unread(started), underway, answer);
     }
+    let upgrade = wants_upgrade(&head);
     let asked = match classify(&head) {
         Ok(asked) => asked,
         Err(why) => {
-            let answer = (From::Hub, reply::refuse(refusal_of(why), ""));
+            let mut response = reply::refuse(refusal_of(why), "");
+            end_where_unguarded(upgrade, &mut response);
+            let answer = (From::Hub, response);
             return finish(&peer, AccessLine::unread(started), underway, answer);
         }
     };
@@ -116,12 +119,17 @@ pub async fn handle(
         }
         Err(why) => (From::Hub, reply::refuse(not_let_in(why), "")),
     };
-    // What follows on such a connection was not looked at by the guard, which must take it for another protocol.
-    if asked.upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    end_where_unguarded(upgrade, &mut response);
+    finish(&peer, line, underway, (from, response))
+}
+
+/// What follows on the connection of a request to upgrade was not looked at by the guard, which must take it for another
+/// protocol.
+fn end_where_unguarded(upgrade: bool, response: &mut Response<Body>) {
+    if upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }
-    finish(&peer, line, underway, (from, response))
 }
 
 fn finish(

@@ -12,6 +12,7 @@ use super::{http1, http2};
 use crate::health::{Input, Reason, ServerState};
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode, Uri};
+use rustls::ClientConfig;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -110,36 +111,48 @@ async fn probe(upstream: &Upstream, server: &Rc<Server>) {
 /// server, and that of a server that is not ready; and one that refuses our certificate is an answer too.
 async fn ask(upstream: &Upstream, server: &Rc<Server>) -> Result<(), Reason> {
     let tls = &upstream.means.tls;
-    let way = if tls.config(Way::Node).is_some() {
-        Way::Node
-    } else {
-        Way::Anonymous
-    };
-    let Some(config) = tls.config(way) else {
-        return Err(Reason::Tls("no TLS configuration to probe with".into()));
-    };
+    let mut said = None;
+    for way in [Way::Node, Way::Anonymous] {
+        let Some(config) = tls.config(way) else {
+            continue;
+        };
+        match ask_as(upstream, server, way, &config).await {
+            Ok((status, headers)) if is_gateway_answer(status, &headers) => {
+                return Err(Reason::Gateway(status.as_u16()));
+            }
+            Ok((status, _)) => said = Some(status.as_u16()),
+            Err(ConnectError::OurCertificate(_)) => return Ok(()),
+            Err(ConnectError::NoIdentity) => return Err(Reason::Tls("no identity".into())),
+            Err(ConnectError::Link(reason)) => return Err(reason),
+        }
+        // A certificate that is over, or of a CA that is no more, says nothing about the server, which may be good for
+        // all others. Whether it is ready an API server tells to anybody.
+        if said != Some(StatusCode::UNAUTHORIZED.as_u16()) {
+            break;
+        }
+    }
+    match said {
+        None => Err(Reason::Tls("no TLS configuration to probe with".into())),
+        Some(status) if !is_ready(server, status) => Err(Reason::NotReady(status)),
+        Some(_) => Ok(()),
+    }
+}
+
+async fn ask_as(
+    upstream: &Upstream,
+    server: &Rc<Server>,
+    way: Way,
+    config: &ClientConfig,
+) -> Result<Answer, ConnectError> {
     let own = way.has_certificate();
     let deadline = Instant::now() + upstream.settings.connect_timeout;
-    let answer = async {
-        let connected = server
-            .connect(&config, Offer::to(way, 0), own, deadline)
-            .await?;
-        if connected.h2 {
-            ask_http2(upstream, server, connected, own).await
-        } else {
-            ask_http1(upstream, server, connected).await
-        }
-    };
-    match answer.await {
-        Ok((status, headers)) if is_gateway_answer(status, &headers) => {
-            Err(Reason::Gateway(status.as_u16()))
-        }
-        Ok((status, _)) if !is_ready(server, status.as_u16()) => {
-            Err(Reason::NotReady(status.as_u16()))
-        }
-        Ok(_) | Err(ConnectError::OurCertificate(_)) => Ok(()),
-        Err(ConnectError::NoIdentity) => Err(Reason::Tls("no identity".into())),
-        Err(ConnectError::Link(reason)) => Err(reason),
+    let connected = server
+        .connect(config, Offer::to(way, 0), own, deadline)
+        .await?;
+    if connected.h2 {
+        ask_http2(upstream, server, connected, own).await
+    } else {
+        ask_http1(upstream, server, connected).await
     }
 }
 

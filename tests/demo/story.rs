@@ -11,7 +11,10 @@ use crate::link::Link;
 use crate::stage::{config_map, pod};
 use crate::tell::{self, Step, Teller};
 
-/// An event, or the end of a stream, must come within this time.
+/// The watch that was opened while the link was up, and the one that was opened in the outage.
+const THE_WATCH: &str = "the watch";
+const THE_SECOND: &str = "the second watch";
+/// An event must come within this time.
 const SOON: Duration = Duration::from_secs(15);
 /// How long an open watch is looked at for what must not come.
 const MOMENT: Duration = Duration::from_millis(500);
@@ -82,9 +85,9 @@ impl Story {
     pub async fn tell(&mut self) -> Result<(), String> {
         self.teller.head();
         let (watch, first) = self.link_is_up().await?;
-        let watch = self.link_is_cut(watch, first).await?;
-        let watch = self.link_is_back(watch).await?;
-        self.black_hole(watch).await
+        let mut watches = self.link_is_cut(watch, first).await?;
+        self.link_is_back(&mut watches).await?;
+        self.black_hole(&mut watches).await
     }
 
     async fn link_is_up(&mut self) -> Result<(Watch, Option<Value>), String> {
@@ -99,7 +102,7 @@ impl Story {
         let mut watch = self.watch(Who::Cloud).await?;
         if let Some(cloud) = &self.scene.cloud {
             cloud.put(&self.scene.list, pod("till-3", "Pending"));
-            self.event(&mut watch, "ADDED", "till-3").await?;
+            self.event(&mut watch, THE_WATCH, "ADDED", "till-3").await?;
         }
         self.refused_stranger(&[401], Who::Cloud).await?;
         Ok((watch, first))
@@ -109,13 +112,12 @@ impl Story {
         &mut self,
         mut watch: Watch,
         first: Option<Value>,
-    ) -> Result<Watch, String> {
+    ) -> Result<[Watch; 2], String> {
         self.teller
             .chapter("The link is cut: connections are closed, new ones refused.");
-        let cut = Instant::now();
         self.link.refuse().await?;
-        self.ended(&mut watch, cut).await?;
-        let mut watch = self.watch(Who::Cache).await?;
+        self.silent(&mut watch, THE_WATCH).await?;
+        let mut second = self.watch(Who::Cache).await?;
         self.list(Who::Cache).await?;
         if let Some(object) = &first {
             self.get(object, Who::Cache).await?;
@@ -133,46 +135,45 @@ impl Story {
             cloud.delete(&self.scene.list, "till-1");
             self.list(Who::Cache).await?;
         }
-        self.silent(&mut watch).await?;
-        Ok(watch)
+        self.silent(&mut watch, THE_WATCH).await?;
+        self.silent(&mut second, THE_SECOND).await?;
+        Ok([watch, second])
     }
 
-    async fn link_is_back(&mut self, mut watch: Watch) -> Result<Watch, String> {
+    async fn link_is_back(&mut self, watches: &mut [Watch; 2]) -> Result<(), String> {
         self.teller.chapter("The link is back.");
         let back = Instant::now();
         self.link.pass().await?;
         self.noticed(back).await?;
-        self.ended(&mut watch, back).await?;
-        let mut watch = self.watch(Who::Cloud).await?;
-        if self.scene.cloud.is_some() {
-            self.event(&mut watch, "MODIFIED", "till-3").await?;
-            self.event(&mut watch, "DELETED", "till-1").await?;
-        }
+        let news = [("MODIFIED", "till-3"), ("DELETED", "till-1")];
+        self.go_on(watches, &news).await?;
         self.write("tue", None).await?;
         self.list(Who::Cloud).await?;
-        Ok(watch)
+        Ok(())
     }
 
-    async fn black_hole(&mut self, mut watch: Watch) -> Result<(), String> {
+    async fn black_hole(&mut self, watches: &mut [Watch; 2]) -> Result<(), String> {
         self.teller
             .chapter("Cut again, worse: nothing is refused, and nothing ever comes back.");
         let cut = Instant::now();
         self.link.black_hole().await?;
-        self.catch_up(&mut watch).await?;
+        self.catch_up(watches).await?;
         self.list(Who::Cache).await?;
         let took = cut.elapsed();
         let what = format!("the answer was to come within {} s", BLACK_HOLE.as_secs());
         self.teller.must(took < BLACK_HOLE, &what);
-        self.ended(&mut watch, cut).await?;
-        let mut watch = self.watch(Who::Cache).await?;
-        self.list(Who::Cache).await?;
         self.write("wed", Some(Who::Hub)).await?;
-        self.silent(&mut watch).await?;
+        if let Some(cloud) = &self.scene.cloud {
+            cloud.put(&self.scene.list, pod("till-2", "Failed"));
+        }
+        let [watch, second] = watches;
+        self.silent(watch, THE_WATCH).await?;
+        self.silent(second, THE_SECOND).await?;
         self.teller.chapter("The link is back for good.");
         let back = Instant::now();
         self.link.pass().await?;
         self.noticed(back).await?;
-        self.ended(&mut watch, back).await?;
+        self.go_on(watches, &[("MODIFIED", "till-2")]).await?;
         self.list(Who::Cloud).await?;
         self.write("wed", None).await
     }
@@ -317,7 +318,13 @@ impl Story {
     }
 
     /// The next event must be this.
-    async fn event(&mut self, watch: &mut Watch, kind: &str, name: &str) -> Result<(), String> {
+    async fn event(
+        &mut self,
+        watch: &mut Watch,
+        which: &str,
+        kind: &str,
+        name: &str,
+    ) -> Result<(), String> {
         let began = Instant::now();
         let Next::Event(event) = watch.next(SOON).await? else {
             self.teller
@@ -330,10 +337,10 @@ impl Story {
             tell::object(&event["object"])
         );
         self.teller.step(&Step {
-            asked: "the watch tells",
+            asked: &format!("{which} tells"),
             status: None,
             said: &said,
-            from: Some(watch.from),
+            from: None,
             took: Some(began.elapsed()),
         });
         let right = event["type"] == kind && tell::name(&event["object"]) == name;
@@ -343,47 +350,55 @@ impl Story {
         Ok(())
     }
 
-    /// The watch must end; events before its end are taken.
-    async fn ended(&mut self, watch: &mut Watch, since: Instant) -> Result<(), String> {
-        let ended = loop {
-            match watch.next(SOON).await? {
-                Next::Event(event) => self.seen(&event),
-                Next::End => break true,
-                Next::Silent => break false,
+    /// The watches go on in the answers that they had, and tell what has happened meanwhile. Of somebody's own API server
+    /// nobody here knows what has.
+    async fn go_on(
+        &mut self,
+        watches: &mut [Watch; 2],
+        news: &[(&str, &str)],
+    ) -> Result<(), String> {
+        let [watch, second] = watches;
+        for (watch, which) in [(watch, THE_WATCH), (second, THE_SECOND)] {
+            if self.scene.cloud.is_none() {
+                self.open(watch, which).await?;
+                continue;
             }
-        };
-        let said = match ended {
-            true => "ended, as when a server restarts",
-            false => "still open",
-        };
-        self.teller.step(&Step {
-            asked: "the watch",
-            status: None,
-            said,
-            from: None,
-            took: Some(since.elapsed()),
-        });
-        self.teller.must(
-            ended,
-            "the watch was to end, so that the client opens another",
-        );
+            for (kind, name) in news {
+                self.event(watch, which, kind, name).await?;
+            }
+        }
         Ok(())
     }
 
-    async fn silent(&mut self, watch: &mut Watch) -> Result<(), String> {
+    /// The watch must not have ended; its events are taken.
+    async fn open(&mut self, watch: &mut Watch, which: &str) -> Result<(), String> {
+        let open = loop {
+            match watch.next(MOMENT).await? {
+                Next::Event(event) => self.seen(&event),
+                Next::End => break false,
+                Next::Silent => break true,
+            }
+        };
+        self.looked_at(which, open, "still open", "ended");
+        Ok(())
+    }
+
+    async fn silent(&mut self, watch: &mut Watch, which: &str) -> Result<(), String> {
         let silent = matches!(watch.next(MOMENT).await?, Next::Silent);
+        self.looked_at(which, silent, "still open, and silent", "no longer silent");
+        Ok(())
+    }
+
+    /// Tells how an open watch was found, and counts it if that is not `right`.
+    fn looked_at(&mut self, which: &str, right: bool, so: &str, otherwise: &str) {
         self.teller.step(&Step {
-            asked: "the held watch",
+            asked: which,
             status: None,
-            said: match silent {
-                true => "still open, and silent",
-                false => "no longer silent",
-            },
+            said: if right { so } else { otherwise },
             from: None,
             took: None,
         });
-        self.teller.must(silent, "the watch was to be held");
-        Ok(())
+        self.teller.must(right, "the watch was to be held");
     }
 
     /// The hub must see by itself that its server is back.
@@ -415,10 +430,12 @@ impl Story {
         }
     }
 
-    /// Reads what the watch has to tell by now.
-    async fn catch_up(&mut self, watch: &mut Watch) -> Result<(), String> {
-        while let Next::Event(event) = watch.next(ON_THE_WAY).await? {
-            self.seen(&event);
+    /// Reads what the watches have to tell by now.
+    async fn catch_up(&mut self, watches: &mut [Watch; 2]) -> Result<(), String> {
+        for watch in watches {
+            while let Next::Event(event) = watch.next(ON_THE_WAY).await? {
+                self.seen(&event);
+            }
         }
         Ok(())
     }

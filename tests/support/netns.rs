@@ -1,6 +1,7 @@
 //! Network namespaces of a test's own, as boxes, containers and neighbours have.
 
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -42,6 +43,45 @@ impl Netns {
         ["nsenter".to_string(), net]
     }
 
+    /// A cable to the machine that the test runs on; gives the machine's address at it, which programs that are run by the
+    /// words of [`Netns::within_knowing`] know by this name.
+    pub fn uplink(&self, name: &str) -> Ipv4Addr {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = std::process::id();
+        let net = ((id + n) % 250) as u8;
+        let [here, there] = [1, 2].map(|last| Ipv4Addr::new(10, 78, net, last));
+        let device = format!("eh{}-{n}", id % 1_000_000);
+        let peer = ["peer", "name", "up0", "netns", &self.name];
+        let add = ["ip", "link", "add", &device, "type", "veth"];
+        run(&[&add[..], &peer].concat());
+        run(&[
+            "ip",
+            "address",
+            "add",
+            &format!("{here}/24"),
+            "dev",
+            &device,
+        ]);
+        run(&["ip", "link", "set", &device, "up"]);
+        self.run(&["ip", "address", "add", &format!("{there}/24"), "dev", "up0"]);
+        self.run(&["ip", "link", "set", "up0", "up"]);
+        std::fs::create_dir_all(self.own_files()).expect("this needs root");
+        let hosts = format!("127.0.0.1 localhost\n{here} {name}\n");
+        std::fs::write(self.own_files().join("hosts"), hosts).expect("a file");
+        here
+    }
+
+    /// Words before a command that run it there, with the names of [`Netns::uplink`].
+    pub fn within_knowing(&self) -> [String; 4] {
+        ["ip", "netns", "exec", &self.name].map(str::to_string)
+    }
+
+    /// What iproute2 shows there in the place of the files of `/etc`.
+    fn own_files(&self) -> PathBuf {
+        Path::new("/etc/netns").join(&self.name)
+    }
+
     /// Runs a command there, which must succeed.
     #[track_caller]
     pub fn run(&self, words: &[&str]) -> String {
@@ -66,6 +106,7 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.own_files());
         let _ = Command::new("ip")
             .args(["netns", "delete", &self.name])
             .status();

@@ -53,6 +53,11 @@ impl Token {
         self.with("jti", json!(format!("test-{n}")))
     }
 
+    /// In base64url, as parts of a token are.
+    pub fn encode(bytes: &[u8]) -> String {
+        encode(bytes)
+    }
+
     fn message(&self) -> String {
         let part = |value: &Value| encode(value.to_string().as_bytes());
         format!("{}.{}", part(&self.header), part(&self.payload))

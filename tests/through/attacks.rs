@@ -1,7 +1,7 @@
 //! What must not get through: every way that was thought of to be somebody else, to hear what somebody else was told, or to
 //! be served where one is not meant to be. With the link up, and with it cut.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use http::Method;
@@ -11,9 +11,12 @@ use crate::door::{Door, SOON};
 use crate::local::{NODE, is_forbidden, make_node, name, with_local_port};
 use crate::offline::{kept, unknown};
 use crate::support::cluster::Cluster;
+use crate::support::free_port;
 use crate::support::http::{Call, Client, raw};
 use crate::support::hub::{Hub, Setup};
 use crate::support::netns::Netns;
+use crate::support::relay::Relay;
+use crate::support::signer::Token;
 
 // ---- from elsewhere
 
@@ -21,6 +24,7 @@ use crate::support::netns::Netns;
 struct Site {
     // Dropped in this order.
     hub: Hub,
+    relay: Relay,
     neighbour: Netns,
     container: Netns,
     machine: Netns,
@@ -32,6 +36,7 @@ const ON_BRIDGE: Ipv4Addr = Ipv4Addr::new(10, 244, 7, 1);
 impl Site {
     fn new() -> Site {
         let cluster = Cluster::shared();
+        make_node(cluster);
         let [machine, neighbour, container] = ["box", "lan", "pod"].map(Netns::new);
         let there = Ipv4Addr::new(10, 9, 0, 2);
         machine.cable("eth0", ON_LAN, &neighbour, "eth0", there);
@@ -43,10 +48,12 @@ impl Site {
         route(&machine, "default", Ipv4Addr::new(10, 9, 0, 2));
         route(&neighbour, "default", ON_LAN);
         route(&container, "default", ON_BRIDGE);
-        let within = machine.within();
+        // A name that the API server's certificate has.
+        let up = SocketAddr::from((machine.uplink("kubernetes"), free_port()));
+        let relay = Relay::on(up, cluster.address());
+        let within = machine.within_knowing();
         let within: Vec<&str> = within.iter().map(String::as_str).collect();
-        // Nothing listens there: it is offline from the beginning.
-        let setup = Setup::new(cluster, "https://10.9.0.2:6443")
+        let setup = Setup::new(cluster, &format!("https://kubernetes:{}", up.port()))
             .set("own_addresses", json!(["169.254.2.1"]))
             .set("listen", json!(["127.0.0.1:10268", "169.254.2.1:10268"]))
             .set("admin_listen", "127.0.0.1:10267")
@@ -54,22 +61,30 @@ impl Site {
         let hub = with_local_port(setup, cluster)
             .set("local_listen", "127.0.0.1:10261")
             .start();
+        hub.sees_online();
         Site {
             hub,
+            relay,
             neighbour,
             container,
             machine,
         }
     }
+
+    fn cut(&self) {
+        self.relay.refuse();
+        self.hub.sees_offline();
+    }
 }
 
-/// The status of the answer that somebody there gets at that URL; why there is none, as curl numbers it.
+/// The status of the answer that somebody there gets at that URL, who says that he is the kubelet; why there is none, as curl
+/// numbers it.
 fn curl(from: &Netns, url: &str) -> Result<u16, i32> {
     let [program, net] = from.within();
     let output = Command::new(program)
         .arg(net)
         .args(["curl", "-sSk", "-m", "10", "-o", "/dev/null"])
-        .args(["-w", "%{http_code}", url])
+        .args(["-A", "kubelet/v1.36.4", "-w", "%{http_code}", url])
         .output()
         .expect("curl");
     match output.status.code() {
@@ -89,19 +104,24 @@ const ENDED: i32 = 35;
 fn neighbours_reach_nothing_and_containers_the_tls_port() {
     let mut site = Site::new();
     let pods = "https://169.254.2.1:10268/api/v1/pods";
-    assert_eq!(curl(&site.container, pods), Ok(503));
-    assert_eq!(curl(&site.machine, pods), Ok(503));
-    assert_eq!(curl(&site.machine, "https://127.0.0.1:10268/"), Ok(503));
-    assert_eq!(curl(&site.neighbour, pods), Err(ENDED));
-    assert_eq!(
-        site.hub.metric("edge_hub_connections_turned_away_total"),
-        1.0
-    );
-    for from in [&site.container, &site.neighbour] {
-        for at in ["169.254.2.1", "10.9.0.1", "10.244.7.1"] {
-            for port in [10261, 10267] {
-                let url = format!("http://{at}:{port}/");
-                assert_eq!(curl(from, &url), Err(REFUSED), "{url}");
+    for (turned_away, nobody) in [(1.0, 403), (2.0, 503)] {
+        if nobody == 503 {
+            site.cut();
+        }
+        assert_eq!(curl(&site.container, pods), Ok(nobody));
+        assert_eq!(curl(&site.machine, pods), Ok(nobody));
+        assert_eq!(curl(&site.machine, "https://127.0.0.1:10268/"), Ok(nobody));
+        assert_eq!(curl(&site.neighbour, pods), Err(ENDED));
+        assert_eq!(
+            site.hub.metric("edge_hub_connections_turned_away_total"),
+            turned_away
+        );
+        for from in [&site.container, &site.neighbour] {
+            for at in ["169.254.2.1", "10.9.0.1", "10.244.7.1"] {
+                for port in [10261, 10267] {
+                    let url = format!("http://{at}:{port}/");
+                    assert_eq!(curl(from, &url), Err(REFUSED), "{url}");
+                }
             }
         }
     }
@@ -122,14 +142,19 @@ fn a_way_to_the_plain_port_is_not_enough() {
     let to = ["-j", "DNAT", "--to-destination", "127.0.0.1:10261"];
     let nat = ["iptables", "-t", "nat", "-A", "PREROUTING", "-p", "tcp"];
     machine.run(&[&nat[..], &["--dport", "8001"], &to].concat());
-    let url = format!("http://{}:8001{NODE}", ON_BRIDGE);
-    assert_eq!(curl(&site.container, &url), Ok(403));
-    site.hub.logged("uid=none is not among local_uids");
-    let url = format!("http://{}:8001{NODE}", ON_LAN);
-    assert_eq!(curl(&site.neighbour, &url), Ok(403));
-    // The node itself is served, so that this tests something.
-    let url = format!("http://127.0.0.1:10261{NODE}");
-    assert_eq!(curl(machine, &url), Ok(503));
+    for cut in [false, true] {
+        if cut {
+            site.cut();
+        }
+        // The node itself is served, so that this tests something.
+        let url = format!("http://127.0.0.1:10261{NODE}");
+        assert_eq!(curl(machine, &url), Ok(200));
+        let url = format!("http://{}:8001{NODE}", ON_BRIDGE);
+        assert_eq!(curl(&site.container, &url), Ok(403));
+        site.hub.logged("uid=none is not among local_uids");
+        let url = format!("http://{}:8001{NODE}", ON_LAN);
+        assert_eq!(curl(&site.neighbour, &url), Ok(403));
+    }
 }
 
 // ---- as somebody else
@@ -163,7 +188,8 @@ fn headers_make_nobody_of_anybody() {
             assert_eq!(name(&node, with), told, "{header}");
             let mut call = Call::get(NODE);
             call.headers.extend(with);
-            let nobody = of(door.hub.client()).call(call).expect(403).text();
+            let nobody = of(door.hub.client()).agent("kubelet/v1.36.4");
+            let nobody = nobody.call(call).expect(403).text();
             assert!(nobody.contains("system:anonymous"), "{nobody}");
         }
         // A certificate beats a token, whoever's it is.
@@ -262,10 +288,19 @@ fn certificates_of_others() {
         cluster.user("a-masters", "system:masters", "system:masters"),
         cluster.user("a-star", "system:node:*", "system:nodes"),
     ];
+    // Whoever shows both is whom the certificate names, and nobody else besides.
+    let maps = door.maps("");
+    let both = node(door.client(), &own);
+    door.client().agent("kubelet/v1").get(&maps).expect(200);
+    both.get(NODE).expect(200);
+    both.get(&maps).expect(403);
     for cut in [false, true] {
         if cut {
             door.cut();
             kept(&node(door.hub.client(), &own).get(NODE));
+            kept(&both.get(NODE));
+            kept(&door.client().agent("kubelet/v1").get(&maps));
+            unknown(&both.get(&maps));
         }
         for pair in &strangers {
             // A good token beside it helps nobody: nothing falls back to another identity.
@@ -301,7 +336,7 @@ const NODES_NAME: &str =
     "-subj /O=system:nodes/CN=system:node:edge-1 -addext extendedKeyUsage=clientAuth";
 
 /// The node's name, signed by a CA that has the name of the cluster's.
-fn of_another_ca(door: &Door) -> (std::path::PathBuf, std::path::PathBuf) {
+pub fn of_another_ca(door: &Door) -> (std::path::PathBuf, std::path::PathBuf) {
     openssl(
         door,
         &format!("req -x509 {NEW_KEY} -subj /CN=lab-ca -keyout fake.key -out fake.crt"),
@@ -339,26 +374,69 @@ fn expired(door: &Door) -> (std::path::PathBuf, std::path::PathBuf) {
         .into()
 }
 
+/// An API server looks for a token among the protocols of a WebSocket too. Whoever shows his own there, and beside it one that
+/// he has written himself, is let in as himself; the other is nobody's all the same.
+#[test]
+fn a_good_token_speaks_for_no_other_beside_it() {
+    let door = Door::new("a-beside");
+    let other = door.cluster.account("a-beside", "other", "view");
+    door.set("one", "1");
+    let maps = door.maps("");
+    door.client().get(&maps).expect(200);
+    let forged = Token::read(&door.token).number(1).signed_by(b"nothing");
+    let ask = |authorization: &str, shown: &str| {
+        let protocol = Token::encode(shown.as_bytes());
+        let request = format!(
+            "GET {maps} HTTP/1.1\r\nhost: h\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             sec-websocket-protocol: v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.{protocol}\r\n\
+             {authorization}\r\n"
+        );
+        let answer = raw(&door.hub.client(), "http/1.1", request.as_bytes(), SOON);
+        let answer = String::from_utf8(answer.expect("it ends")).expect("text");
+        answer["HTTP/1.1 ".len()..][..3].to_string()
+    };
+    // So that this tests something: a browser's way to show a token.
+    assert_eq!(ask("", &other), "200");
+    assert_eq!(ask("", "wrong"), "401");
+    let both = format!("authorization: Bearer {forged}\r\n");
+    assert_eq!(ask(&both, &other), "400");
+    door.cut();
+    unknown(&door.hub.client().bearer(&forged).get(&maps));
+    kept(&door.client().get(&maps));
+    assert_eq!(ask("", &other), "503");
+    assert_eq!(ask(&both, &other), "400");
+}
+
 // ---- between the lines
 
 /// What follows a request to upgrade is another protocol's, or nothing.
 #[test]
 fn nothing_is_asked_behind_an_upgrade_that_was_none() {
     let door = Door::new("a-behind");
+    let none = format!("GET {}", door.maps("/none"));
+    // Answered by the API server, by what is kept or not, and refused by the hub at the first look.
+    let requests = [
+        (&*none, ""),
+        ("TRACE /", ""),
+        ("OPTIONS *", ""),
+        ("GET /", "authorization: Bearer x\r\n"),
+    ];
     for cut in [false, true] {
         if cut {
             door.cut();
         }
-        let request = format!(
-            "GET {} HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\nauthorization: Bearer {}\r\n\r\n\
-             GET /smuggled HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-            door.maps("/none"),
-            door.token
-        );
-        let answer = raw(&door.hub.client(), "http/1.1", request.as_bytes(), SOON);
-        let answer = String::from_utf8(answer.expect("it ends")).expect("text");
-        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
-        assert!(!door.hub.log().contains("/smuggled"));
+        for (line, more) in requests {
+            let request = format!(
+                "{line} HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\nauthorization: Bearer {}\r\n{more}\r\n\
+                 GET /smuggled HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+                door.token
+            );
+            let answer = raw(&door.hub.client(), "http/1.1", request.as_bytes(), SOON);
+            let answer = String::from_utf8(answer.expect("it ends")).expect("text");
+            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+            assert!(!door.hub.log().contains("/smuggled"));
+        }
     }
 }
 

@@ -10,9 +10,10 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::door::{Door, SOON};
 use crate::local::{NODE, make_node};
-use crate::offline::kept;
+use crate::offline::{kept, unknown};
 use crate::support::cluster::Cluster;
 use crate::support::http::{Call, Client};
+use crate::support::signer::{Signer, Token};
 use crate::support::until;
 
 const TEN_YEARS: i64 = 3653 * 86_400;
@@ -47,7 +48,7 @@ fn wrong_clock(door: &Door) -> PathBuf {
     library
 }
 
-fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("after 1970")
@@ -64,7 +65,7 @@ fn boot(door: &mut Door, library: &std::path::Path, wrong: i64) {
 }
 
 /// A certificate of the node, of the cluster's CA, for this time.
-fn certificate(door: &Door, name: &str, from: u64, until: u64) -> (PathBuf, PathBuf) {
+pub fn certificate(door: &Door, name: &str, from: u64, until: u64) -> (PathBuf, PathBuf) {
     let ca_key = PrivateKeyDer::from_pem_file(door.cluster.file("pki/ca.key")).expect("a file");
     let ca_key = rcgen::KeyPair::try_from(&ca_key).expect("a key");
     let mut ca = rcgen::CertificateParams::default();
@@ -105,7 +106,13 @@ fn set_back_ten_years_nothing_that_has_ended_counts_again() {
         setup.identity(cluster, "system:node:*", "node")
     });
     let library = wrong_clock(&door);
-    let ended = certificate(&door, "ended", now() - 20 * 365 * 86_400, now() + 5);
+    // It has been here half an hour before: at its end it writes down what time it is.
+    let last = door.hub.folder("state_dir").join("last-time");
+    assert_eq!(door.hub.terminate(SOON), Some(0));
+    std::fs::write(&last, (now() - 1800).to_string()).expect("a file");
+    door.hub.run();
+    door.hub.sees_online();
+    let ended = certificate(&door, "ended", now() - 20 * 365 * 86_400, now() + 10);
     let good = cluster.pair("node");
     let of = |door: &Door, pair: &(PathBuf, PathBuf)| -> Client {
         door.hub
@@ -115,6 +122,11 @@ fn set_back_ten_years_nothing_that_has_ended_counts_again() {
     };
     let gets_in = |door: &Door, pair| of(door, pair).send(Call::get("/version")).is_ok();
     assert!(gets_in(&door, &ended), "it is good for some seconds");
+    // A token that ends with it, and is not used afterwards.
+    let token = Token::read(&door.token).with("exp", now() + 10);
+    let token = Signer::of(cluster).sign(&token);
+    let with_token = |door: &Door| door.hub.client().bearer(&token).get(&door.maps(""));
+    with_token(&door).expect(200);
     of(&door, &good).get(NODE).expect(200);
     door.client().get(&door.maps("")).expect(200);
     until("it has ended", SOON, || {
@@ -128,17 +140,18 @@ fn set_back_ten_years_nothing_that_has_ended_counts_again() {
     let told = door.hub.status()["warnings"].to_string();
     assert!(told.contains("the clock of this machine says 2"), "{told}");
     assert!(!gets_in(&door, &ended), "the hub knows that it has ended");
+    unknown(&with_token(&door));
     // And who is good is served as before, though by that clock no certificate has begun.
     kept(&of(&door, &good).get(NODE));
     kept(&door.client().get(&door.maps("")));
 
     // So that this tests something: it is the time kept that tells.
-    let last = door.hub.folder("state_dir").join("last-time");
     door.hub.kill();
     std::fs::remove_file(&last).expect("it was there");
     door.hub.run();
     door.hub.sees_offline();
     assert!(gets_in(&door, &ended));
+    kept(&with_token(&door));
     // With a server in sight it knows again.
     door.mend();
     of(&door, &good).get(NODE).expect(200);

@@ -2,7 +2,8 @@
 //! has made himself.
 
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Method;
@@ -20,7 +21,7 @@ use crate::support::{protobuf, until};
 const PODS: &str = "/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-1";
 
 /// A door with a kubelet, which goes up with the node's certificate.
-fn door(namespace: &str, change: impl FnOnce(Setup) -> Setup) -> Door {
+pub fn door(namespace: &str, change: impl FnOnce(Setup) -> Setup) -> Door {
     let cluster = Cluster::shared();
     // Pods of nodes that nobody knows are collected.
     for name in ["edge-1", "edge-2"] {
@@ -42,14 +43,14 @@ fn with_keys(setup: Setup) -> Setup {
 }
 
 /// The kubelet of edge-1.
-fn kubelet(door: &Door) -> Client {
+pub fn kubelet(door: &Door) -> Client {
     let (certificate, key) = door.cluster.pair("node");
     let client = door.hub.client().certificate(&certificate, &key);
     client.agent("kubelet/v1.36.4 (linux/amd64) kubernetes/x")
 }
 
 /// A pod of `tester`; returns its uid.
-fn pod(door: &Door, name: &str, node: &str) -> String {
+pub fn pod(door: &Door, name: &str, node: &str) -> String {
     let namespace = &door.namespace;
     let object = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
@@ -113,7 +114,7 @@ fn has_keys(door: &Door) -> bool {
 }
 
 /// The kubelet's list of pods, and a watch that keeps it current. As protobuf, which kubelets ask for.
-fn follow_pods(door: &Door) -> Watch {
+pub fn follow_pods(door: &Door) -> Watch {
     let client = kubelet(door);
     let list = get(&client, PODS, PROTOBUF).expect(200);
     let version = list_version(&list);
@@ -350,6 +351,82 @@ fn what_is_not_this_pods_on_this_node_is_nobody() {
     // Nothing else was wrong with them.
     kept(&maps(&door, &fresh));
     kept(&maps(&door, &first));
+
+    // With the link up the API server says what they are, and what it refuses remains nobody's.
+    door.mend();
+    let at_the_server = Client::new(door.cluster.address(), &door.cluster.ca());
+    let mut refused = Vec::new();
+    for (what, token) in signed.iter().chain(&forged) {
+        let direct = at_the_server.clone().bearer(token).get(&door.maps(""));
+        assert_eq!(maps(&door, token).status, direct.status, "{what}");
+        if direct.status == 401 {
+            refused.push((what, token));
+        }
+    }
+    assert!(refused.len() > forged.len(), "{refused:?}");
+    door.cut();
+    for (what, token) in refused {
+        let reply = maps(&door, token);
+        assert_eq!(reply.status, 503, "{what}");
+    }
+    kept(&maps(&door, &first));
+}
+
+/// A token is renewed all the time, and an application always takes the newest: by the API server, without it and again.
+#[test]
+fn tokens_that_change_under_load_fail_nobody() {
+    let door = door("i-renew", with_keys);
+    door.set("one", "1");
+    let uid = pod(&door, "till", "edge-1");
+    let first = bound(&door, "till", &uid);
+    let _pods = follow_pods(&door);
+    knows_keys(&door, &first);
+    let path = "/api/v1/namespaces/i-renew/serviceaccounts/tester/token";
+    let new = || {
+        let call = Call::json(Method::POST, path, &wish("till", &uid, 3600));
+        let granted = door.cluster.admin().call(call).expect(201).json();
+        let token = granted["status"]["token"].as_str().expect("a token");
+        format!("Bearer {token}")
+    };
+    let current = Mutex::new(format!("Bearer {first}"));
+    let done = AtomicBool::new(false);
+    let (asked, from_cache) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let connection = door.hub.client().connect().expect("a connection");
+        for _ in 0..3 {
+            let mut connection = connection.share();
+            let (current, done, asked, from_cache) = (&current, &done, &asked, &from_cache);
+            let maps = door.maps("");
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let token = current.lock().expect("no panic").clone();
+                    let call = Call::get(&maps).header("authorization", &token);
+                    let reply = connection.send(call).and_then(Reply::whole);
+                    let reply = reply.expect("an answer");
+                    assert_eq!(reply.status, 200, "{}", reply.text());
+                    let is_kept = !reply.header("edge-hub-cache").is_empty();
+                    from_cache.fetch_add(usize::from(is_kept), Ordering::Relaxed);
+                    asked.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for n in 0..18 {
+            match n {
+                6 => door.cut(),
+                12 => door.mend(),
+                _ => {}
+            }
+            *current.lock().expect("no panic") = new();
+            let before = asked.load(Ordering::Relaxed);
+            until("the newest is in use", SOON, || {
+                (asked.load(Ordering::Relaxed) > before + 20).then_some(())
+            });
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let (asked, from_cache) = (asked.into_inner(), from_cache.into_inner());
+    println!("tokens: {asked} answers, {from_cache} of them kept ones, no other than 200");
+    assert!(from_cache > 100 && asked - from_cache > 100);
 }
 
 #[test]
@@ -449,9 +526,32 @@ fn the_token_of_a_pod_that_is_gone_counts_no_more() {
     unknown(&maps(&door, &token));
 }
 
+/// Asks with ten thousand different tokens, eight at once; each gets this answer.
+fn flood(door: &Door, status: u16, token: &(dyn Fn(usize) -> String + Sync)) {
+    const TOKENS: usize = 10_000;
+    let connection = door.hub.client().connect().expect("a connection");
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut connection = connection.share();
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= TOKENS {
+                        return;
+                    }
+                    let authorization = format!("Bearer {}", token(n));
+                    let call = Call::get("/version").header("authorization", &authorization);
+                    let reply = connection.send(call).and_then(Reply::whole);
+                    assert_eq!(reply.map(|reply| reply.status), Ok(status), "token {n}");
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn ten_thousand_tokens_push_out_none_of_the_node() {
-    const TOKENS: usize = 10_000;
     let door = door("i-many", |setup| setup.set("log", "warn"));
     door.set("one", "1");
     let uid = pod(&door, "till", "edge-1");
@@ -464,32 +564,17 @@ fn ten_thousand_tokens_push_out_none_of_the_node() {
     if let Some(claim) = good.payload["kubernetes.io"].as_object_mut() {
         claim.remove("pod");
     }
-    let connection = door.hub.client().connect().expect("a connection");
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                let mut connection = connection.share();
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= TOKENS {
-                        return;
-                    }
-                    let token = signer.sign(&good.clone().number(n));
-                    let authorization = format!("Bearer {token}");
-                    let call = Call::get("/version").header("authorization", &authorization);
-                    let reply = connection.send(call).and_then(Reply::whole);
-                    assert_eq!(reply.map(|reply| reply.status), Ok(200), "token {n}");
-                }
-            });
-        }
-    });
+    flood(&door, 200, &|n| signer.sign(&good.clone().number(n)));
     let remembered = door.hub.metric("edge_hub_tokens");
     assert!(
         (2.0..=20.0).contains(&remembered),
         "{remembered} tokens are remembered"
     );
     door.cut();
+    kept(&maps(&door, &own));
+    // Nor do as many without a server, which nobody has signed.
+    flood(&door, 503, &|n| good.clone().number(n).sealed(b"secret"));
+    assert_eq!(door.hub.metric("edge_hub_tokens"), remembered);
     kept(&maps(&door, &own));
 }
 
@@ -515,7 +600,7 @@ fn nobody_gets_what_tells_nobodys_secrets() {
 }
 
 /// A request for a token of `tester`, as the kubelet makes it.
-fn wish(pod: &str, uid: &str, secs: u64) -> Value {
+pub fn wish(pod: &str, uid: &str, secs: u64) -> Value {
     json!({
         "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
         "metadata": { "creationTimestamp": null },
@@ -622,14 +707,27 @@ fn reviews_are_given_again_where_that_is_wanted() {
     };
     let ask =
         |client: &Client, verb: &str| client.call(Call::json(Method::POST, path, &review(verb)));
+    // Whose the token is that somebody shows to the kubelet's own port.
+    let whose = |client: &Client, token: &str| {
+        let review = json!({
+            "kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "spec": { "token": token },
+        });
+        let path = "/apis/authentication.k8s.io/v1/tokenreviews";
+        client.call(Call::json(Method::POST, path, &review))
+    };
     let told = ask(&kubelet(&door), "get").expect(201);
     assert_eq!(told.json()["status"]["allowed"], true);
+    let reviewed = whose(&kubelet(&door), &door.token).expect(201);
+    assert_eq!(reviewed.json()["status"]["authenticated"], true);
     door.cut();
     let again = ask(&kubelet(&door), "get").expect(201);
     assert!(again.body == told.body);
     assert!(again.header("edge-hub-cache").starts_with("age="));
+    assert!(whose(&kubelet(&door), &door.token).expect(201).body == reviewed.body);
     unknown(&ask(&kubelet(&door), "create"));
+    unknown(&whose(&kubelet(&door), "other"));
     unknown(&ask(&door.client(), "get"));
+    unknown(&whose(&door.client(), &door.token));
     door.mend();
     assert_eq!(
         ask(&kubelet(&door), "get")
@@ -640,6 +738,8 @@ fn reviews_are_given_again_where_that_is_wanted() {
 
     let off = self::door("i-reviews-off", |setup| setup);
     ask(&kubelet(&off), "get").expect(201);
+    whose(&kubelet(&off), &off.token).expect(201);
     off.cut();
     unknown(&ask(&kubelet(&off), "get"));
+    unknown(&whose(&kubelet(&off), &off.token));
 }

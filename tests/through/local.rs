@@ -291,3 +291,52 @@ fn an_entry_that_is_taken_out_lets_nobody_in_any_more() {
     is_forbidden(&by_certificate.get(NODE), "`identities`");
     door.hub.local().get(NODE).expect(200);
 }
+
+/// Node authorizer and NodeRestriction see the node itself, whichever door it came through.
+#[test]
+fn what_a_node_may_not_it_may_not_through_the_hub() {
+    let cluster = Cluster::shared();
+    make_node(cluster);
+    let door = Door::with(cluster, "l-may", |setup| {
+        with_local_port(setup, cluster).identity(cluster, "system:node:*", "node")
+    });
+    let other = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "edge-2" } });
+    let made = (cluster.admin()).call(Call::json(Method::POST, "/api/v1/nodes", &other));
+    assert!(matches!(made.status, 201 | 409), "{}", made.text());
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "s" } });
+    let secrets = "/api/v1/namespaces/l-may/secrets";
+    (door
+        .direct()
+        .call(Call::json(Method::POST, secrets, &secret)))
+    .expect(201);
+    let (certificate, key) = cluster.pair("node");
+    let label = |client: &Client, node: &str, label: &str| {
+        let path = format!("/api/v1/nodes/{node}");
+        let patch = json!({ "metadata": { "labels": { label: "x" } } });
+        let mut call = Call::json(Method::PATCH, &path, &patch);
+        call.headers = vec![("content-type", "application/merge-patch+json")];
+        client.call(call)
+    };
+    let own = "node.kubernetes.io/l-may";
+    for client in [
+        door.hub.local(),
+        door.hub.client().certificate(&certificate, &key),
+    ] {
+        let client = client.agent("kubelet/v1");
+        // No pod of the node has it.
+        let told = client.get(&format!("{secrets}/s")).expect(403).text();
+        assert!(told.contains("no relationship found"), "{told}");
+        client.get(secrets).expect(403);
+        label(&client, "edge-1", own).expect(200);
+        let told = label(&client, "edge-2", own).expect(403).text();
+        assert!(told.contains("is not allowed to modify node"), "{told}");
+        let told = label(&client, "edge-1", "node-restriction.kubernetes.io/x");
+        let told = told.expect(403).text();
+        assert!(told.contains("is not allowed to modify labels"), "{told}");
+        door.cut();
+        unknown(&client.get(&format!("{secrets}/s")));
+        unknown(&client.get(secrets));
+        unknown(&label(&client, "edge-1", own));
+        door.mend();
+    }
+}

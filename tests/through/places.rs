@@ -51,7 +51,7 @@ impl Mount {
     }
 
     /// Takes all the room that is left.
-    fn fill(&self) -> PathBuf {
+    pub fn fill(&self) -> PathBuf {
         let path = self.path.join("filler");
         let file = fs::File::create(&path).expect("a file");
         let mut at = 0;

@@ -8,10 +8,12 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::attacks::openssl;
+use crate::attacks::{of_another_ca, openssl};
+use crate::clock::{certificate, now};
 use crate::door::{Door, SOON};
 use crate::join::base64;
 use crate::local::{NODE, make_node};
+use crate::offline::{kept, unknown};
 use crate::support::cluster::Cluster;
 use crate::support::http::{Call, Client, JSON, Reply};
 use crate::support::until;
@@ -175,6 +177,77 @@ fn a_pair_that_changes_every_few_seconds_fails_nobody() {
         .matches("certificates: renewed ones are in use")
         .count();
     assert!(renewals >= 5, "{renewals}");
+}
+
+/// A box that was cut off for longer than its certificate lasts is back in sight of its cloud, which refuses the box, and
+/// nobody else.
+#[test]
+fn a_pair_that_has_run_out_takes_nothing_with_it() {
+    let cluster = Cluster::shared();
+    make_node(cluster);
+    let mut door = Door::new("r-over");
+    let pem = |door: &Door, (certificate, key): (PathBuf, PathBuf)| {
+        let both = [certificate, key].map(|path| std::fs::read(path).expect("a file"));
+        let file = door.dir.write("new.pem", both.concat());
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+        std::fs::rename(&file, current(door)).expect("it takes the place of the former");
+    };
+    let ends = now() + 15;
+    pem(&door, certificate(&door, "short", ends - 3600, ends));
+    let file = current(&door).display().to_string();
+    for key in ["client_cert", "client_key"] {
+        door.hub.change(key, file.clone());
+    }
+    door.hub.change(
+        "identities",
+        json!([{ "cn": "system:node:*", "cert": file, "key": file }]),
+    );
+    door.hub.terminate(SOON);
+    door.hub.run();
+    door.hub.sees_online();
+    let (certificate, key) = cluster.pair("node");
+    let kubelet = door.hub.client().certificate(&certificate, &key);
+    let kubelet = kubelet.agent("kubelet/v1");
+    let classes = "/apis/node.k8s.io/v1/runtimeclasses";
+    let told = kubelet.get(NODE).expect(200);
+    kubelet.get(classes).expect(200);
+    door.client().get(&door.maps("")).expect(200);
+    door.cut();
+    kept(&kubelet.get(NODE));
+    until("the pair has run out", SOON, || {
+        (now() > ends + 1).then_some(())
+    });
+    // The link is up when it is: others have good tokens.
+    door.mend();
+    let maps = door.client().get(&door.maps("")).expect(200);
+    assert_eq!(maps.header("edge-hub-cache"), "");
+    kubelet.get(NODE).expect(401);
+    assert_eq!(door.hub.status()["link"]["state"], "up");
+    // And goes again: the box has what it had, also after a power cut.
+    door.cut();
+    let again = kubelet.get(NODE);
+    kept(&again);
+    assert!(again.body == told.body);
+    door.hub.kill();
+    door.hub.run();
+    kept(&kubelet.get(NODE));
+    door.mend();
+    // A pair that is in date and that the API server does not know is another thing.
+    pem(&door, of_another_ca(&door));
+    until("it is in use", SOON, || {
+        let told = door.hub.status()["certificates"].to_string();
+        told.contains("\"days_left\":29,").then_some(())
+    });
+    kubelet.get(NODE).expect(401);
+    door.cut();
+    unknown(&kubelet.get(NODE));
+    unknown(&kubelet.get(classes));
+    // The next good one is just taken.
+    door.mend();
+    pem(&door, cluster.pair("node"));
+    until("the API server knows it", SOON, || {
+        (kubelet.get(NODE).status == 200).then_some(())
+    });
 }
 
 /// The digest of a certificate, as the API server writes it.

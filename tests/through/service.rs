@@ -83,7 +83,7 @@ fn one_who_knows_that_the_network_has_changed_says_so() {
             (door.hub.online() == online).then_some(())
         });
     };
-    door.relay.cut();
+    door.relay.refuse();
     says_so_until(false);
     door.relay.pass();
     says_so_until(true);

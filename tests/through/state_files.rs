@@ -3,10 +3,13 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::json;
 
 use crate::door::{Door, SOON};
+use crate::offline::kept;
+use crate::places::Mount;
 use crate::support::cluster::Cluster;
 use crate::support::until;
 
@@ -166,4 +169,92 @@ fn others_who_could_read_or_change_them_are_told() {
     }
     restart(&mut door);
     assert_eq!(door.hub.status()["warnings"], json!([]));
+}
+
+/// What a client gets that does not look at certificates: the status, and the whole of it.
+fn curl(door: &Door, path: &str) -> (u16, String) {
+    let output = Command::new("curl")
+        .args(["-sSki", "-m", "10", "-A", "test/1"])
+        .args(["-H", &format!("authorization: Bearer {}", door.token)])
+        .arg(format!("{}{path}", door.hub.url()))
+        .output()
+        .expect("curl");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let status = text.split(' ').nth(1).and_then(|word| word.parse().ok());
+    let why = String::from_utf8_lossy(&output.stderr);
+    (status.unwrap_or_else(|| panic!("{text} {why}")), text)
+}
+
+/// From the first start on, or later: the hub runs with what it has, and is well again when there is room.
+#[test]
+fn a_partition_that_takes_nothing_stops_nobody() {
+    let mount = Mount::tmpfs(1 << 20);
+    let filler = mount.fill();
+    let state = mount.path.join("state");
+    let text = state.display().to_string();
+    let mut door = Door::with(Cluster::shared(), "f-full", |setup| {
+        setup.set("state_dir", text).set("flush_secs", 1)
+    });
+    door.set("one", "1");
+    let maps = door.maps("");
+    assert_eq!(curl(&door, &maps).0, 200);
+    let names = || {
+        let mut names: Vec<_> = (fs::read_dir(&state).into_iter().flatten())
+            .map(|entry| entry.expect("an entry").file_name())
+            .filter(|name| fs::metadata(state.join(name)).is_ok_and(|meta| meta.len() > 0))
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(), [""; 0], "nothing that is half of something");
+    told(&door, &["/state", "make room"]);
+    let warnings = door.hub.status()["warnings"].to_string();
+    assert!(warnings.contains("kept in RAM"), "{warnings}");
+    assert!(
+        warnings.contains("answers are kept in memory"),
+        "{warnings}"
+    );
+    door.cut();
+    let (status, again) = curl(&door, &maps);
+    assert!(
+        status == 200 && again.contains("edge-hub-cache: age="),
+        "{again}"
+    );
+    door.mend();
+
+    // There is room, and the next start takes it.
+    fs::remove_file(&filler).expect("it was there");
+    assert_eq!(door.hub.terminate(SOON), Some(0));
+    door.hub.run();
+    door.hub.sees_online();
+    assert_eq!(door.hub.status()["warnings"], json!([]));
+    let ca = fs::read(door.hub.ca()).expect("the hub's CA");
+    let client = door.client();
+    client.get(&maps).expect(200);
+    let whole = names();
+    assert!(whole.len() >= 6, "{whole:?}");
+
+    // From then on nothing is needed of it, whatever becomes of it: by an end, by a kill, with no server in sight.
+    for read_only in [false, true] {
+        let filler = mount.fill();
+        if read_only {
+            mount.remount("ro");
+        }
+        door.cut();
+        for kill in [false, true] {
+            match kill {
+                true => door.hub.kill(),
+                false => assert_eq!(door.hub.terminate(SOON), Some(0)),
+            }
+            door.hub.run();
+            assert_eq!(fs::read(door.hub.ca()).expect("the hub's CA"), ca);
+            kept(&client.get(&maps));
+            assert_eq!(door.hub.status()["warnings"], json!([]));
+        }
+        door.mend();
+        client.get(&maps).expect(200);
+        assert_eq!(names(), whole);
+        mount.remount("rw");
+        fs::remove_file(&filler).expect("it was there");
+    }
 }

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use super::Findings;
 use crate::certs::certificate::CertificateFields;
 use crate::certs::csr::Signer;
+use crate::certs::hub_ca;
 use crate::certs::issued::Place;
 use crate::certs::load::{Authorities, Pair, in_date};
 use crate::certs::papers::is_of;
 use crate::certs::renewal::renew_at;
 use crate::cli::dial::subject_of;
 use crate::config::{ClientFrom, Config, Identity, PairFiles, ServingFrom};
-use crate::limits::{CERT_RENEWAL_WARN_DAYS, CERT_WARN_DAYS};
+use crate::limits::{CERT_RENEWAL_WARN_DAYS, CERT_WARN_DAYS, STATE_DIR_FREE_BYTES_MIN};
 use crate::sys::clock::rfc3339;
 use crate::sys::file;
 
@@ -210,8 +211,20 @@ fn state_dir(findings: &mut Findings, dir: &Path) {
     if let Err(error) = file::private_directory(dir, 0o022) {
         findings.warn(format!("state_dir: {error}"));
     }
+    for key in hub_ca::key_files(dir).iter().filter(|key| key.exists()) {
+        if let Err(error) = file::private(key) {
+            findings.warn(format!("state_dir: {error}"));
+        }
+    }
     let there = nearest_folder(dir);
     match probe(&there) {
+        // A name takes no room, so that one can be made says nothing of what would be in it.
+        Ok(()) if file::space(&there).is_ok_and(|free| free < STATE_DIR_FREE_BYTES_MIN) => {
+            findings.warn(format!(
+                "state_dir: there is no room in {}; what the hub cannot keep there it has in memory, until it ends; make room",
+                there.display()
+            ));
+        }
         Ok(()) if there == dir => findings.ok(format!("state_dir: {} can be written", dir.display())),
         Ok(()) => findings.ok(format!("state_dir: {} can be made", dir.display())),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => findings.warn(format!(
