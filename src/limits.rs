@@ -19,6 +19,8 @@ pub const KNOWN_IDENTITIES_MAX: usize = 64;
 /// Largest token that is read as a JWT, bytes. One that is bound to a pod has 1 to 2 KB; a longest namespace, account, pod
 /// and node add 1 KB.
 pub const JWT_BYTES_MAX: usize = 8 * 1024;
+/// Largest `Authorization` that a connection remembers, bytes, so as not to digest it anew with each request.
+pub const SHOWN_BYTES_MAX: usize = 4 * 1024;
 /// Audiences of one token. Of the API server there are one or two.
 pub const JWT_AUDIENCES_MAX: usize = 16;
 /// Audiences of the API server that are remembered. There is one, and another while it is changed.

@@ -203,9 +203,9 @@ fn by_header(headers: &HeaderMap, shown: &Shown) -> Caller {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
         // A browser's token is nobody the hub would keep something for. It is not the others without a token either, who
         // would lose what is kept for them when the API server refuses it.
-        let shown = token_protocol(headers).map(|token| Who::Token(sha256(token)));
+        let token = token_protocol(headers).map(|token| Who::Token(sha256(token)));
         return Caller {
-            who: shown.unwrap_or(Who::Anonymous),
+            who: token.unwrap_or(Who::Anonymous),
             way: Way::Anonymous,
             token: None,
         };
@@ -215,7 +215,9 @@ fn by_header(headers: &HeaderMap, shown: &Shown) -> Caller {
         return *caller;
     }
     let caller = by_value(value);
-    *last = copy(value).map(|value| (value, caller));
+    if value.len() <= limits::SHOWN_BYTES_MAX {
+        *last = copy(value).map(|value| (value, caller));
+    }
     caller
 }
 
@@ -403,7 +405,7 @@ mod tests {
                 .way
         };
         assert_eq!(way_of(&browser), Way::Anonymous);
-        let who = authenticate(&Proof::Nothing, &browser, &rules())
+        let who = authenticate(&Proof::Nothing, &browser, &rules(), &Shown::default())
             .unwrap()
             .who;
         assert_ne!(who, Who::Anonymous);
