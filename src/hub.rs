@@ -1,5 +1,6 @@
 //! Starts every long task and knows everyone.
 
+pub mod events;
 pub mod facts;
 pub mod filters;
 mod identity;
@@ -12,7 +13,7 @@ pub mod store;
 
 use crate::access::issuer::Issuer;
 use crate::access::ledger::Ledger;
-use crate::access::{Known, Rules, Who};
+use crate::access::{Known, Rules, Subject, Who};
 use crate::admin;
 use crate::cache::{Cache, cluster_ip};
 use crate::certs::csr::Signer;
@@ -24,6 +25,8 @@ use crate::error::Failure;
 use crate::health::LinkState;
 use crate::limits;
 use crate::local::grants::Grants;
+use crate::local::lease::Lease;
+use crate::local::reported::Reported;
 use crate::local::reviews::Reviews;
 use crate::request::agent::Agents;
 use crate::server::accept::{self, Serve};
@@ -63,6 +66,11 @@ pub struct Shared {
     doubts: identity::Doubts,
     grants: RefCell<Grants>,
     reviews: RefCell<Reviews>,
+    /// Who this node's kubelet is.
+    kubelet: Who,
+    lease: RefCell<Option<Lease>>,
+    reported: RefCell<Reported>,
+    pub events: events::Events,
     pub filters: filters::Filters,
     pub config: RefCell<Config>,
     pub papers: RefCell<Papers>,
@@ -157,6 +165,8 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     tasks.spawn_local(Rc::clone(&shared).keep_what_was_told());
     tasks.spawn_local(Rc::clone(&shared).keep_issuer());
     tasks.spawn_local(Rc::clone(&shared).settle_doubts());
+    tasks.spawn_local(Rc::clone(&shared).end_reports());
+    tasks.spawn_local(Rc::clone(&shared).post_events());
     let config = shared.config.borrow().clone();
     log::info!(
         "edge-hub {} node={} servers={} store={}/{}B agents={:?}",
@@ -281,6 +291,10 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         doubts: identity::Doubts::default(),
         grants: RefCell::default(),
         reviews: RefCell::default(),
+        kubelet: Who::of(&Subject::kubelet(&config.node_name)),
+        lease: RefCell::default(),
+        reported: RefCell::default(),
+        events: events::Events::default(),
         filters: filters::Filters::new(&config, &hub_ca.ca_pem()),
         cache_opens: RefCell::new(begun.later),
         started: Instant::now(),

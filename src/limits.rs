@@ -45,6 +45,29 @@ pub const GRANTS_MAX: usize = 256;
 pub const REVIEWS_MAX: usize = 64;
 /// Largest request for a token or a review whose answer is kept, bytes. One for a token has 300, a review of a token 2 KB.
 pub const POSTED_BYTES_MAX: u64 = 8 * 1024;
+/// Events that wait for the API server, in memory and on flash: a reboot makes ten a pod, an outage a few an hour.
+pub const EVENTS_MAX: usize = 256;
+/// Bytes that they may take together: one has 500.
+pub const EVENTS_BYTES_MAX: usize = 128 * 1024;
+/// What one takes beside its path and body.
+pub const EVENT_OVERHEAD_BYTES: usize = 128;
+/// How long they wait when the link is back, and how soon the next follows: nobody is in a hurry, and of ten thousand hubs
+/// each brings its own.
+pub const EVENTS_AFTER: Duration = Duration::from_secs(5);
+/// See [`EVENTS_AFTER`].
+pub const EVENTS_EVERY: Duration = Duration::from_millis(200);
+/// How long the API server may take over one.
+pub const EVENT_WAIT: Duration = Duration::from_secs(10);
+/// Largest patch of a pod's status that is looked at, bytes: ten containers take 6 KB.
+pub const POD_STATUS_BYTES_MAX: u64 = 128 * 1024;
+/// Pods of which it is remembered what the kubelet says while the API server cannot be told, of 200 bytes each: a node has
+/// 110, at most 500.
+pub const REPORTED_PODS_MAX: usize = 512;
+/// Longest uid of a pod, bytes. One has 36; those of static pods 32.
+pub const REPORTED_UID_BYTES_MAX: usize = 64;
+/// How long after an outage that still counts: a kubelet says within ten seconds to the API server what it could not say
+/// before, and within a few more EndpointSlices follow.
+pub const REPORTED_LINGER: Duration = Duration::from_secs(30);
 /// Largest such answer. It has the token in it, and who it is of.
 pub const POSTED_ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Longest time for which the answer to a review may be given again, in seconds.

@@ -5,6 +5,8 @@ mod support;
 
 #[path = "through/attacks.rs"]
 mod attacks;
+#[path = "through/autonomy.rs"]
+mod autonomy;
 #[path = "through/bad_input.rs"]
 mod bad_input;
 #[path = "through/cache_cli.rs"]

@@ -169,6 +169,11 @@ impl Site {
 
     /// Three pods that use what most pods use: the pod network, the host's, a ConfigMap, a Secret, a token, a probe.
     fn three_pods(&self) {
+        self.make_three_pods();
+        self.wait_pods(&["hostnet", "serve", "tick"]);
+    }
+
+    fn make_three_pods(&self) {
         let serve = json!({
             "containers": [{
                 "name": "app", "image": "lab.local/app:1", "args": ["serve", ":8080"], "imagePullPolicy": "Never",
@@ -186,7 +191,6 @@ impl Site {
             self.pod("serve", &[], serve),
             self.pod("tick", &["tick", "1s"], json!({})),
         ]);
-        self.wait_pods(&["hostnet", "serve", "tick"]);
     }
 
     fn delete(&self, pod: &str) {
@@ -450,6 +454,157 @@ fn a_machine_with_a_token_becomes_a_node_behind_its_hub() {
     hub.sees_online();
     site.wait_ready(true);
     assert_eq!(site.node.tasks(), before);
+}
+
+/// How long four pods may take from power-on until all are ready, with no cloud in sight.
+const FOUR_PODS: Duration = Duration::from_secs(6);
+/// On a machine that has other work: so much longer than with the cloud in reach.
+const SLOWER: f64 = 1.5;
+
+/// How long nothing may be wrong with the node's requests while it is cut off, and how many it may make in that time: a
+/// kubelet that hurries makes hundreds a second.
+const QUIET: Duration = Duration::from_secs(20);
+const REQUESTS_QUIET_MAX: usize = 400;
+
+impl Site {
+    /// A power cut, and power on with the link as it is said: how long it took until so many containers, of the node and of
+    /// their pods' sandboxes, ran, and the pod with a probe was ready.
+    fn power_cycle(&self, hub: &mut Hub, link: &str, containers: usize) -> Duration {
+        hub.kill();
+        self.node.down();
+        let ready = r#"probe="readiness" status="ready" pod="default/serve""#;
+        let times_ready = || self.node.whole_log("kubelet").matches(ready).count();
+        let before = times_ready();
+        let begin = std::time::Instant::now();
+        self.node.script(&["prep"]);
+        self.node.net(link);
+        hub.spawn();
+        self.power_on("https://127.0.0.1:10268", &hub.ca());
+        until("every pod is there again", NODE, || {
+            (self.node.tasks().len() == containers && times_ready() > before).then_some(())
+        });
+        begin.elapsed()
+    }
+
+    /// What the service of that name answers on the node, by its cluster IP.
+    fn asks(&self, service: &str) -> Option<String> {
+        let service = self.cluster.kubectl().json(&["get", "service", service]);
+        let ip = service["spec"]["clusterIP"].as_str()?.to_string();
+        let [nsenter, net] = self.node.within();
+        let mut curl = command(std::path::Path::new(&nsenter));
+        curl.args([&net, "curl", "-sS", "-m", "2", &format!("http://{ip}/")]);
+        let output = Program::spawn(&mut curl).wait(NODE);
+        (output.code == Some(0)).then_some(output.stdout)
+    }
+
+    fn pod_ips(&self) -> Vec<String> {
+        let pods = self.cluster.kubectl().json(&["get", "pods"]);
+        let of = |pod: &Value| format!("{} {}", pod["metadata"]["name"], pod["status"]["podIP"]);
+        pods["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(of)
+            .collect()
+    }
+}
+
+/// A machine that a power cut has ended comes back with no cloud in sight, by what is on its flash: all of its pods, at
+/// other addresses, and the Service leads to them. When the cloud is back, nothing starts again.
+fn comes_back_without_its_cloud(release: Release) {
+    let times = match std::env::var_os("EDGE_HUB_TEST_LONG") {
+        Some(_) => 20,
+        None => 1,
+    };
+    let site = Site::new(release);
+    let node = format!("system:node:{}", site.node.name());
+    // As on a real node, and not as quick to notice as tests are.
+    let mut hub = site
+        .plain_hub()
+        .identity(&site.cluster, &node, "node")
+        .set("connect_timeout_ms", 3000)
+        .set("ping_after_ms", 2000)
+        .set("ping_wait_ms", 2500)
+        .set("probe_min_ms", 1000)
+        .set("probe_max_ms", 30000)
+        .start();
+    site.power_on("https://127.0.0.1:10268", &hub.ca());
+    site.wait_ready(true);
+    site.make_three_pods();
+    site.apply(&[
+        site.pod("api", &["api", "300ms", "/api"], json!({})),
+        json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "serve", "namespace": "default" },
+            "spec": { "selector": { "app": "serve" }, "ports": [{ "port": 80, "targetPort": 8080 }] } }),
+    ]);
+    let pods = ["api", "hostnet", "serve", "tick"];
+    site.wait_pods(&pods);
+    let with_cloud = site.power_cycle(&mut hub, "up", 8);
+    eprintln!("all ready with the cloud in reach after {with_cloud:?}");
+    site.wait_ready(true);
+    // It gets an address that no pod has after a start.
+    site.delete("serve");
+    site.make_three_pods();
+    site.wait_pods(&pods);
+    until("the Service leads to its pod", NODE, || site.asks("serve"));
+    let addresses = site.pod_ips();
+    let most = FOUR_PODS.max(with_cloud.mul_f64(SLOWER));
+    for _ in 0..times {
+        let took = site.power_cycle(&mut hub, "down", 8);
+        eprintln!("all ready without a cloud after {took:?}");
+        assert!(
+            took <= most,
+            "{took:?}, and {with_cloud:?} with the cloud in reach"
+        );
+        until("the kubelet calls all ready", NODE, || {
+            let told = ["reported", "unready"].map(|of| hub.metric(&format!("edge_hub_pods_{of}")));
+            (told == [4.0, 0.0]).then_some(())
+        });
+        until("the Service leads to its pod", NODE, || site.asks("serve"));
+    }
+    let before = site.node.tasks();
+    let lines = hub.log().lines().count();
+    throughout("nothing starts again", QUIET, || {
+        site.node.tasks() == before
+    });
+    let requests = hub
+        .log()
+        .lines()
+        .skip(lines)
+        .filter(|line| line.contains(" status code "))
+        .count();
+    eprintln!("{requests} requests in {QUIET:?}");
+    assert!(
+        requests <= REQUESTS_QUIET_MAX,
+        "{requests} requests in {QUIET:?}"
+    );
+
+    let waiting = hub.metric("edge_hub_events_waiting");
+    assert!(waiting > 0.0, "the kubelet had something to tell");
+    site.node.net("up");
+    hub.sees_online();
+    until("events of the outage are posted", NODE, || {
+        (hub.metric("edge_hub_events_waiting") == 0.0).then_some(())
+    });
+    assert_eq!(hub.metric("edge_hub_events_dropped_total"), 0.0);
+    site.wait_ready(true);
+    until("the API server knows where the pods are", NODE, || {
+        (site.pod_ips() != addresses).then_some(())
+    });
+    site.wait_pods(&pods);
+    throughout("the Service leads to its pod", QUIET, || {
+        site.asks("serve").is_some()
+    });
+    assert_eq!(site.node.tasks(), before, "the same containers as before");
+}
+
+#[test]
+fn a_node_of_1_36_comes_back_without_its_cloud() {
+    comes_back_without_its_cloud(Release::V1_36);
+}
+
+#[test]
+fn a_node_of_1_34_comes_back_without_its_cloud() {
+    comes_back_without_its_cloud(Release::V1_34);
 }
 
 /// A restart of the hub, online and in the middle of everything, costs no container.

@@ -65,6 +65,14 @@ impl Who {
 }
 
 impl Subject {
+    /// As whom the kubelet of a node comes.
+    pub fn kubelet(node: &str) -> Subject {
+        Subject {
+            common_name: Some(format!("system:node:{node}")),
+            organizations: vec!["system:nodes".to_owned()],
+        }
+    }
+
     /// What a holder of a certificate with this subject is known by: here, and as a way up. The groups in one order, for
     /// they are a set. Without a name the first part is empty: a group is never taken for one.
     pub fn fingerprint(&self) -> [u8; 32] {

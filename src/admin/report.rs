@@ -312,6 +312,31 @@ pub fn samples(shared: &Shared) -> Vec<Sample> {
             shared.held.expired.get(),
         ),
         gauge(
+            "edge_hub_pods_reported",
+            "Pods of which the kubelet has said how they are since the link went.",
+            shared.reported().0,
+        ),
+        gauge(
+            "edge_hub_pods_unready",
+            "Of these, the ones that are not ready and were so before.",
+            shared.reported().1,
+        ),
+        gauge(
+            "edge_hub_events_waiting",
+            "Events that wait for the API server.",
+            shared.events.waiting(),
+        ),
+        counter(
+            "edge_hub_events_posted_total",
+            "Events that have waited and are posted.",
+            shared.events.posted.get(),
+        ),
+        counter(
+            "edge_hub_events_dropped_total",
+            "Events that made room, or that the API server did not take.",
+            shared.events.dropped.get(),
+        ),
+        gauge(
             "edge_hub_tokens",
             "Tokens of which it is remembered what the API server said.",
             shared.tokens() as u64,

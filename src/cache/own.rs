@@ -15,10 +15,12 @@ pub enum Own {
     Issuer,
     /// Tokens that were granted to the node's components.
     Grants,
+    /// Events that wait for the API server.
+    Events,
 }
 
 /// All of them, each at its place.
-const ALL: [Own; 3] = [Own::Tokens, Own::Issuer, Own::Grants];
+const ALL: [Own; 4] = [Own::Tokens, Own::Issuer, Own::Grants, Own::Events];
 
 /// How many there are.
 pub const COUNT: usize = ALL.len();
@@ -35,6 +37,7 @@ impl Own {
             Own::Tokens => b"tokens",
             Own::Issuer => b"issuer",
             Own::Grants => b"grants",
+            Own::Events => b"events",
         };
         [&[FORM_OF_NAME], text].concat()
     }

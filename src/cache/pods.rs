@@ -47,10 +47,7 @@ impl Cache {
     /// The lists of all pods of the node, as its kubelet was told them; the most current first. Who may call himself the
     /// kubelet of a node, its certificate says, and not a `User-Agent`.
     fn pods_of(&self, node: &str) -> Vec<(CollectionId, Encoding)> {
-        let kubelet = Who::of(&Subject {
-            common_name: Some(format!("system:node:{node}")),
-            organizations: vec!["system:nodes".to_owned()],
-        });
+        let kubelet = Who::of(&Subject::kubelet(node));
         let scope = Scope::Objects(Objects {
             group: String::new(),
             version: "v1".to_owned(),

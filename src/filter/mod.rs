@@ -260,6 +260,29 @@ impl Judge {
         judge(self.set, &self.facts, self.kind, encoding, bare)
     }
 
+    /// Who judges what all others have judged before: where pods are, which changes without an API server. `None`: all are
+    /// where they were.
+    pub fn of_kept(&self) -> Option<Judge> {
+        let is_told = self.set.has(Filter::PodIpOverlay) && !self.facts.pod_ips.is_empty();
+        is_told.then(|| Judge {
+            set: Set::default().with(Filter::PodIpOverlay),
+            kind: self.kind,
+            facts: Rc::clone(&self.facts),
+        })
+    }
+
+    /// The same with pods where they are now.
+    pub fn with_pods_of(&self, other: &Judge) -> Judge {
+        let facts = Facts {
+            pod_ips: other.facts.pod_ips.clone(),
+            ..Facts::clone(&self.facts)
+        };
+        Judge {
+            facts: Rc::new(facts),
+            ..self.clone()
+        }
+    }
+
     /// Whether the other one says the same of every object.
     pub fn says_the_same(&self, other: &Judge) -> bool {
         let (a, b) = (&self.facts, &other.facts);

@@ -68,10 +68,9 @@ impl Filters {
 
     /// Whether the hub can ask the API server for what the filters go by. Without an identity nothing is ever known.
     pub fn asks(&self, can: bool) {
-        let off = Set::default().with(Filter::PodIpOverlay);
         let off = match can {
-            true => off,
-            false => GATHERED.iter().fold(off, |off, filter| off.with(*filter)),
+            true => Set::default(),
+            false => (GATHERED.iter()).fold(Set::default(), |off, filter| off.with(*filter)),
         };
         self.replace(|now| std::mem::replace(&mut now.off, off) != off);
     }

@@ -217,6 +217,7 @@ impl Shared {
         self.read_ledger().await;
         self.read_issuer().await;
         self.read_grants().await;
+        self.read_events().await;
     }
 
     async fn read_ledger(&self) {
@@ -268,7 +269,8 @@ impl Shared {
         pods::look(&self.cache, &node, pod).await
     }
 
-    fn node_name(&self) -> String {
+    /// The name of this node.
+    pub fn node_name(&self) -> String {
         self.config.borrow().node_name.clone()
     }
 

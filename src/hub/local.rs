@@ -5,13 +5,18 @@ use crate::access::Who;
 use crate::access::ledger::Pod;
 use crate::cache::own::Own;
 use crate::cache::pods::{self, Here};
+use crate::limits;
 use crate::local::grants::{self, Grant, GrantKey};
+use crate::local::lease::Lease;
+use crate::local::pod_status::Report;
 use crate::local::reviews::{Review, ReviewKey};
 use crate::local::token_request::{Wish, granted};
 use crate::object::Encoding;
 use crate::store::Change;
 use bytes::Bytes;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 /// A token that was asked for.
 pub struct TokenWish {
@@ -121,6 +126,49 @@ impl Shared {
         for item in read.await.unwrap_or_default() {
             if let Some(grant) = Grant::from_bytes(&item.key, &item.value) {
                 self.grants.borrow_mut().put(grant, now);
+            }
+        }
+    }
+
+    /// Whether this is this node's kubelet, or whoever comes to the plain port as the node.
+    pub fn is_node(&self, who: &Who) -> bool {
+        *who == self.kubelet || self.rules.borrow().node.map(Who::Subject) == Some(*who)
+    }
+
+    /// The lease that the kubelet has sent since the API server was lost.
+    pub fn lease(&self) -> Option<Lease> {
+        self.lease.borrow().clone()
+    }
+
+    /// The kubelet has sent this while the API server could not be asked; or it could, and what was before counts no more.
+    pub fn renew_lease(&self, lease: Option<Lease>) {
+        *self.lease.borrow_mut() = lease;
+    }
+
+    /// The kubelet says how a pod is, and the API server cannot be told.
+    pub fn report(&self, report: Report) {
+        let mut reported = self.reported.borrow_mut();
+        if reported.take(report) {
+            self.filters.change(|facts| facts.pod_ips = reported.ips());
+        }
+    }
+
+    /// See [`crate::local::reported::Reported::counts`].
+    pub fn reported(&self) -> (u64, u64) {
+        self.reported.borrow().counts()
+    }
+
+    /// Forgets what the kubelet has said in an outage when it has told the API server itself.
+    pub(super) async fn end_reports(self: Rc<Self>) {
+        let link = self.upstream.link();
+        loop {
+            link.became_down().await;
+            link.became_up().await;
+            let is_down_again = timeout(limits::REPORTED_LINGER, link.became_down())
+                .await
+                .is_ok();
+            if !is_down_again && self.reported.borrow_mut().clear() {
+                self.filters.change(|facts| facts.pod_ips.clear());
             }
         }
     }

@@ -291,4 +291,4 @@ impl Collection {
 }
 
 /// The hub's own name among the programs.
-const USER_AGENT: &str = concat!("edge-hub/", env!("CARGO_PKG_VERSION"));
+pub const USER_AGENT: &str = concat!("edge-hub/", env!("CARGO_PKG_VERSION"));

@@ -1,12 +1,14 @@
-//! A kept list as a body, in pieces of a bounded size.
+//! A kept list as a body, in pieces of a bounded size. What has changed on the node since it was kept is told as it is now.
 
 use super::script::{BrokenOff, Pen};
 use crate::cache::answer::{Items, List};
+use crate::filter::{Judge, Verdict};
 use crate::limits;
-use crate::object::{self, TypeMeta};
+use crate::object::{self, Encoding, TypeMeta, list_item_framed_len};
 use crate::store::{Item, Lost};
 use crate::watch::event::{self, EventType};
 use bytes::Bytes;
+use std::borrow::Cow;
 
 /// A kept list that is about to be told. Its first items were read before the head of the answer goes out: what cannot be
 /// read shows while that can still be a 503.
@@ -14,13 +16,40 @@ pub struct Begun {
     list: List,
     items: Items,
     first: Option<Vec<Item>>,
+    now: Option<Judge>,
+    framed_bytes: u64,
 }
 
-/// Reads the first items.
-pub async fn begin(list: List) -> Result<Begun, Lost> {
+/// A kept object as it is now. What nobody can judge was told before as it is.
+pub fn as_now<'a>(now: Option<&Judge>, encoding: Encoding, stored: &'a [u8]) -> Cow<'a, [u8]> {
+    match now.map(|judge| judge.of(encoding, stored)) {
+        Some(Ok(Verdict::Replace(told))) => Cow::Owned(told),
+        _ => Cow::Borrowed(stored),
+    }
+}
+
+/// Reads the first items. `now`: who says what has changed since they were kept.
+pub async fn begin(list: List, now: Option<Judge>) -> Result<Begun, Lost> {
+    let mut framed_bytes = list.framed_bytes();
+    if let Some(judge) = &now {
+        let mut items = list.read();
+        framed_bytes = 0;
+        while let Some(some) = items.next().await? {
+            for item in some {
+                let told = as_now(Some(judge), list.encoding, &item.value);
+                framed_bytes += list_item_framed_len(list.encoding, told.len());
+            }
+        }
+    }
     let mut items = list.read();
     let first = items.next().await?;
-    Ok(Begun { list, items, first })
+    Ok(Begun {
+        list,
+        items,
+        first,
+        now,
+        framed_bytes,
+    })
 }
 
 /// Writes the list as the API server would answer a LIST: everything, without `continue`. If some of it can no longer be
@@ -30,18 +59,21 @@ pub async fn write(pen: Pen, begun: Begun) -> Result<(), BrokenOff> {
         list,
         mut items,
         first: mut some,
+        now,
+        framed_bytes: total,
     } = begun;
     let kind = TypeMeta::new(
         &list.type_meta.api_version,
         &format!("{}List", list.type_meta.kind),
     );
-    let (encoding, total) = (list.encoding, list.framed_bytes());
+    let encoding = list.encoding;
     let mut out = Vec::new();
     object::write_list_head(encoding, &kind, &list.view.version, total, &mut out);
     let mut first = true;
     while let Some(items_here) = some {
         for item in items_here {
-            object::write_list_item(encoding, first, &item.value, &mut out);
+            let told = as_now(now.as_ref(), encoding, &item.value);
+            object::write_list_item(encoding, first, &told, &mut out);
             first = false;
             flush(&pen, &mut out, limits::PIECE_BYTES).await;
         }
@@ -53,7 +85,7 @@ pub async fn write(pen: Pen, begun: Begun) -> Result<(), BrokenOff> {
 }
 
 /// Writes each item of the list as an ADDED event. Where not all can be read, some are written, and none by half.
-pub async fn write_added(pen: &Pen, list: &List) -> Result<(), Lost> {
+pub async fn write_added(pen: &Pen, list: &List, now: Option<&Judge>) -> Result<(), Lost> {
     let mut out = Vec::new();
     let mut items = list.read();
     while let Some(some) = items.next().await? {
@@ -62,7 +94,7 @@ pub async fn write_added(pen: &Pen, list: &List) -> Result<(), Lost> {
                 list.encoding,
                 EventType::Added,
                 &list.type_meta,
-                &item.value,
+                &as_now(now, list.encoding, &item.value),
                 &mut out,
             );
             flush(pen, &mut out, limits::PIECE_BYTES).await;
@@ -108,7 +140,7 @@ mod tests {
 
     async fn written(encoding: Encoding, view: View) -> (Vec<u8>, Result<(), BrokenOff>) {
         let list = List::whole(encoding, TypeMeta::new("v1", "Pod"), view);
-        let begun = begin(list).await.unwrap();
+        let begun = begin(list, None).await.unwrap();
         let mut script = Script::new(|pen| write(pen, begun));
         let mut out = Vec::new();
         while let Some(piece) = poll_fn(|cx| script.poll_piece(cx)).await {

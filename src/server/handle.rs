@@ -19,7 +19,7 @@ use crate::filter::{Cannot, Judge};
 use crate::health::{LinkState, Reason};
 use crate::hub::Shared;
 use crate::limits;
-use crate::local::posted;
+use crate::local::{is_csi_node, posted};
 use crate::object::status::{StatusDetails, StatusFields, write_status};
 use crate::object::{self, Encoding, Malformed};
 use crate::reply::access_line::AccessLine;
@@ -197,7 +197,8 @@ impl<'a> Exchange<'a> {
     }
 
     async fn answer(&self, caller: Caller, head: Parts, body: Incoming) -> Answer {
-        match posted(self.asked, &caller) {
+        let posted = posted(self.asked, &caller, &self.shared.config.borrow().node_name);
+        match posted.filter(|kind| !kind.is_nodes_own() || self.shared.is_node(&caller.who)) {
             // Rare, and bigger than all the others.
             Some(kind) => Box::pin(self.posted(kind, caller, head, body)).await,
             None => self.planned(caller, head, body).await,
@@ -489,7 +490,10 @@ impl<'a> Exchange<'a> {
         let told = match self.asked.verb {
             Verb::List => filtered::list(incoming, keeper).await,
             _ => match filtered::object(incoming).await {
-                Ok(None) => return (From::Hub, not_found(encoding, self.asked.resource())),
+                Ok(None) => {
+                    let told = as_server(encoding, self.asked.resource(), 404, "NotFound");
+                    return (From::Hub, told);
+                }
                 Ok(Some(told)) => {
                     if let Some(mut keeper) = keeper {
                         keeper.feed(&told);
@@ -633,7 +637,10 @@ impl<'a> Exchange<'a> {
     /// From what is kept, if the request is a read and its answer is kept.
     async fn kept_instead(&self, caller: Caller, ask: Option<Ask>) -> Option<Answer> {
         match route::without_link(self.asked.verb) {
-            Plan::FromCache => self.kept(caller).await,
+            Plan::FromCache => match self.lease_kept(&caller) {
+                Some(lease) => Some(lease),
+                None => self.kept(caller).await,
+            },
             Plan::Hold => self.hold(caller, ask?).await,
             _ => None,
         }
@@ -649,6 +656,8 @@ impl<'a> Exchange<'a> {
         let caller = self.recognised(caller).await?;
         let cache = &self.shared.cache;
         let found = answer::find(cache, self.asked, caller.who, Instant::now()).await?;
+        let judge = self.shared.filters.judge_now(self.asked);
+        let now = judge.as_ref().and_then(Judge::of_kept);
         let response = match found.what {
             What::Object {
                 encoding,
@@ -656,9 +665,12 @@ impl<'a> Exchange<'a> {
                 stored,
             } => {
                 let mut out = Vec::new();
-                object::write_single(encoding, &type_meta, &stored, &mut out);
+                let told = reply::list::as_now(now.as_ref(), encoding, &stored);
+                object::write_single(encoding, &type_meta, &told, &mut out);
                 reply::whole(200, accept::content_type(encoding), out)
             }
+            // A kubelet that hears so wants to make it, cannot, and ends (kubernetes-api.md 4.4).
+            What::Absent { .. } if self.asked.resource().is_some_and(is_csi_node) => return None,
             What::Absent {
                 encoding,
                 body: Some(body),
@@ -666,11 +678,11 @@ impl<'a> Exchange<'a> {
             What::Absent {
                 encoding,
                 body: None,
-            } => not_found(encoding, self.asked.resource()),
+            } => as_server(encoding, self.asked.resource(), 404, "NotFound"),
             What::Document { content_type, body } => reply::whole(200, &content_type, body),
             What::List(list) => {
                 let content_type = accept::content_type(list.encoding);
-                let begun = reply::list::begin(list).await.ok()?;
+                let begun = reply::list::begin(list, now).await.ok()?;
                 let body = Body::script(Script::new(|pen| reply::list::write(pen, begun)));
                 with_content_type(Response::new(body), content_type)
             }
@@ -757,8 +769,13 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// The 404 that the API server would give for an object that a complete list does not hold.
-fn not_found(encoding: Encoding, resource: Option<&Resource>) -> Response<Body> {
+/// What the API server itself would say of an object that is known not to be there, or to be there.
+pub(super) fn as_server(
+    encoding: Encoding,
+    resource: Option<&Resource>,
+    code: u16,
+    reason: &'static str,
+) -> Response<Body> {
     let (name, group, kind) = resource.map_or(("", "", ""), |r| {
         (
             r.name.as_deref().unwrap_or_default(),
@@ -767,15 +784,19 @@ fn not_found(encoding: Encoding, resource: Option<&Resource>) -> Response<Body> 
         )
     });
     let qualified = resource.map(Resource::qualified).unwrap_or_default();
+    let what = match code {
+        404 => "not found",
+        _ => "already exists",
+    };
     let status = StatusFields {
-        code: 404,
-        reason: "NotFound",
-        message: &format!("{qualified} \"{name}\" not found"),
+        code,
+        reason,
+        message: &format!("{qualified} \"{name}\" {what}"),
         details: Some(StatusDetails { name, group, kind }),
     };
     let mut out = Vec::new();
     write_status(encoding, &status, &mut out);
-    reply::whole(404, accept::content_type(encoding), out)
+    reply::whole(code, accept::content_type(encoding), out)
 }
 
 /// Whether the events of a watch can be read as they come.

@@ -1,32 +1,51 @@
-//! A POST of one of the node's components whose answer may be given again when the API server cannot be asked.
+//! A write of one of the node's components to which the hub may have an answer when the API server cannot be asked.
 
-use super::handle::{Answer, Exchange, aged, text};
-use crate::access::{Caller, Who, digest_of_parts};
+use super::handle::{Answer, Exchange, aged, as_server, text};
+use crate::access::{Caller, Way, Who, digest_of_parts};
 use crate::admin::metrics::From;
+use crate::cache::answer::{self, What};
+use crate::cache::keep::{Head, Keeper};
 use crate::hub::Shared;
 use crate::hub::local::{Again, TokenWish};
 use crate::limits;
 use crate::local::Posted;
+use crate::local::journal::{self, Waiting};
+use crate::local::lease::Lease;
+use crate::local::pod_status::Report;
 use crate::local::reviews::ReviewKey;
 use crate::local::token_request::Wish;
-use crate::object::Encoding;
+use crate::object::{Encoding, read_single};
 use crate::reply::refusal::Refusal;
 use crate::reply::script::{BrokenOff, Pen, Script};
 use crate::reply::{self, Body};
-use crate::request::accept::encoding_of;
+use crate::request::accept::{content_type, encoding_of};
+use crate::request::{Asked, Form, Verb, Wanted, classify};
 use crate::route::{self, Plan};
 use crate::upstream::{RequestBody, ResponseBody, headers, is_gateway_answer};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Response, StatusCode, header};
+use http::{Method, Response, StatusCode, Uri, header};
 use hyper::body::{Body as _, Incoming};
 use std::rc::Rc;
+use std::time::Instant;
 use tokio::time::timeout;
 
 /// What is asked, if its answer may be given again.
 enum Question {
     Token(TokenWish),
     Review(ReviewKey),
+    Lease(Lease),
+    /// How this node is asked for.
+    Registration(Box<Asked>),
+    /// How the CSINode of this node is asked for, and by whom.
+    CsiNode(Box<Asked>, Who),
+    PodStatus(Report),
+    /// Of this name.
+    Event(String, Waiting, Encoding),
+    EventAgain {
+        path: String,
+        name: String,
+    },
     /// Something else, or larger than such a question is.
     Other,
 }
@@ -40,22 +59,22 @@ impl Exchange<'_> {
         body: Incoming,
     ) -> Answer {
         // Every client that encodes an object first says how long it is.
-        let is_small =
-            (body.size_hint().exact()).is_some_and(|len| len <= limits::POSTED_BYTES_MAX);
+        let is_small = (body.size_hint().exact()).is_some_and(|len| len <= kind.bytes_max());
         if !is_small {
             return self.planned(caller, head, body).await;
         }
-        let whole = ResponseBody::alone(body).whole(limits::POSTED_BYTES_MAX as usize);
+        let whole = ResponseBody::alone(body).whole(kind.bytes_max() as usize);
         let Ok(Ok(body)) = timeout(limits::BODY_SILENCE_MAX, whole).await else {
             return (From::Hub, reply::refuse(Refusal::BodyBroken, ""));
         };
+        let body = Bytes::from(body);
         let question = self.question(kind, &caller, &head, &body);
         if route::plan(self.asked, self.shared.upstream.link().is_down()) != Plan::Up {
-            let again = self.again(&question).await;
+            let again = self.again(caller, &question).await;
             return again.unwrap_or_else(|| self.offline(true));
         }
         head.headers = headers::request_headers(head.headers);
-        let body = RequestBody::Bytes(Bytes::from(body));
+        let body = RequestBody::Bytes(body);
         let sent = self.shared.upstream.send(self.way(caller), &head, body);
         let sent = sent.await;
         let is_answer = |r: &Response<ResponseBody>| !is_gateway_answer(r.status(), r.headers());
@@ -63,7 +82,7 @@ impl Exchange<'_> {
             Ok(response) if is_answer(&response) => {
                 (From::Cloud, self.answered(caller, question, response))
             }
-            sent => match (self.again(&question).await, sent) {
+            sent => match (self.again(caller, &question).await, sent) {
                 (Some(again), _) => again,
                 (None, Ok(response)) => (From::Cloud, self.pass(caller, None, None, response)),
                 (None, Err(error)) => self.not_answered(caller, error, None).await,
@@ -71,7 +90,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn question(&self, kind: Posted, caller: &Caller, head: &Parts, body: &[u8]) -> Question {
+    fn question(&self, kind: Posted, caller: &Caller, head: &Parts, body: &Bytes) -> Question {
         let content_type = text(&head.headers, header::CONTENT_TYPE);
         let who = match &caller.who {
             Who::Subject(digest) => &digest[..],
@@ -84,7 +103,7 @@ impl Exchange<'_> {
         ];
         match kind {
             Posted::Review if self.shared.review_age_max().is_some() => {
-                let more = [content_type.as_bytes(), body];
+                let more = [content_type.as_bytes(), &body[..]];
                 Question::Review(digest_of_parts(&[&asked[..], &more].concat()))
             }
             Posted::Review => Question::Other,
@@ -102,7 +121,78 @@ impl Exchange<'_> {
                     wish,
                 })
             }
+            Posted::Lease => {
+                let node = self.shared.node_name();
+                let read = |of| Lease::read(of, body.clone(), &node).ok();
+                let lease = encoding_of(content_type).and_then(read);
+                lease.map_or(Question::Other, Question::Lease)
+            }
+            Posted::Registration => {
+                let is_of_node = encoding_of(content_type).is_some_and(|of| {
+                    read_single(of, body)
+                        .is_ok_and(|(_, meta, _)| meta.name == self.shared.node_name())
+                });
+                match self.get_of_node(head).filter(|_| is_of_node) {
+                    Some(get) => Question::Registration(Box::new(get)),
+                    None => Question::Other,
+                }
+            }
+            Posted::PodStatus => Report::read(body).map_or(Question::Other, Question::PodStatus),
+            Posted::Event => self
+                .event(caller, content_type, body)
+                .unwrap_or(Question::Other),
+            Posted::EventAgain => {
+                let name = self.asked.resource().and_then(|r| r.name.clone());
+                match (self.path_of_all(), name) {
+                    (Some(path), Some(name)) => Question::EventAgain { path, name },
+                    _ => Question::Other,
+                }
+            }
+            Posted::CsiNode => match self.get_of_node(head) {
+                Some(get) => Question::CsiNode(Box::new(get), caller.who),
+                None => Question::Other,
+            },
         }
+    }
+
+    fn event(&self, caller: &Caller, content_type: &str, body: &Bytes) -> Option<Question> {
+        let encoding = encoding_of(content_type)?;
+        let namespace = self.asked.resource()?.namespace.as_deref()?;
+        let name = journal::name(encoding, body, namespace).ok()?;
+        let Way::Pair(subject) = caller.way else {
+            return None;
+        };
+        let event = Waiting {
+            subject,
+            path: self.path_of_all()?,
+            content_type: content_type.to_owned(),
+            body: body.clone(),
+        };
+        Some(Question::Event(name, event, encoding))
+    }
+
+    /// The path of all objects among which this request is about one.
+    fn path_of_all(&self) -> Option<String> {
+        let resource = self.asked.resource()?;
+        let root = match resource.group.as_str() {
+            "" => "/api".to_owned(),
+            group => format!("/apis/{group}"),
+        };
+        let namespace = resource.namespace.as_ref();
+        let within = namespace.map_or_else(String::new, |n| format!("/namespaces/{n}"));
+        Some(format!(
+            "{root}/{}{within}/{}",
+            resource.version, resource.resource
+        ))
+    }
+
+    /// How what has the name of this node is asked for, among what this request is about.
+    fn get_of_node(&self, head: &Parts) -> Option<Asked> {
+        let path = format!("{}/{}", self.path_of_all()?, self.shared.node_name());
+        let mut get = head.clone();
+        get.method = Method::GET;
+        get.uri = Uri::try_from(path).ok()?;
+        classify(&get).ok()
     }
 
     /// The API server's answer, on its way to the client, and kept when it has passed.
@@ -119,8 +209,8 @@ impl Exchange<'_> {
         let content_type = text(response.headers(), header::CONTENT_TYPE).to_owned();
         match (response.status(), question, encoding_of(&content_type)) {
             (
-                StatusCode::CREATED,
-                question @ (Question::Token(_) | Question::Review(_)),
+                StatusCode::CREATED | StatusCode::OK,
+                question @ (Question::Token(_) | Question::Review(_) | Question::CsiNode(..)),
                 Some(of),
             ) if is_plain => {
                 let (mut head, body) = response.into_parts();
@@ -140,11 +230,16 @@ impl Exchange<'_> {
                 self.shared.take_back(&wish.key);
                 self.pass(caller, None, None, response)
             }
+            (_, Question::Lease(_), _) => {
+                self.shared.renew_lease(None);
+                self.pass(caller, None, None, response)
+            }
             _ => self.pass(caller, None, None, response),
         }
     }
 
-    async fn again(&self, question: &Question) -> Option<Answer> {
+    /// What the hub itself can say to this.
+    async fn again(&self, caller: Caller, question: &Question) -> Option<Answer> {
         let Again {
             content_type,
             body,
@@ -152,10 +247,73 @@ impl Exchange<'_> {
         } = match question {
             Question::Token(wish) => self.shared.granted_before(wish).await?,
             Question::Review(key) => self.shared.reviewed_before(key)?,
-            Question::Other => return None,
+            Question::Lease(lease) => return self.renewed(lease),
+            Question::Registration(get) => return self.registered(caller, get).await,
+            Question::PodStatus(report) => {
+                self.shared.report(report.clone());
+                return None;
+            }
+            Question::Event(name, event, encoding) => {
+                let told = self.as_sent(*encoding, &event.body, StatusCode::CREATED)?;
+                self.shared.journal_event(name, event.clone());
+                return Some(told);
+            }
+            // The API server does not have it, for it waits here. Whoever hears so posts all of it again.
+            Question::EventAgain { path, name } => {
+                let Way::Pair(subject) = caller.way else {
+                    return None;
+                };
+                let is_here = self.shared.events.has(&subject, path, name);
+                let encoding = self.asked.best().encoding;
+                let told = || as_server(encoding, self.asked.resource(), 404, "NotFound");
+                return is_here.then(|| (From::Hub, told()));
+            }
+            Question::CsiNode(..) | Question::Other => return None,
         };
         let response = reply::whole(StatusCode::CREATED.as_u16(), &content_type, body);
         Some((From::Cache, aged(response, age)))
+    }
+
+    /// The lease as the kubelet has sent it.
+    fn renewed(&self, lease: &Lease) -> Option<Answer> {
+        self.shared.renew_lease(Some(lease.clone()));
+        let status = match self.asked.verb {
+            Verb::Create => StatusCode::CREATED,
+            _ => StatusCode::OK,
+        };
+        self.as_sent(lease.encoding, &lease.body, status)
+    }
+
+    /// What the kubelet has sent since the API server was lost, to whoever may ask for that.
+    pub(super) fn lease_kept(&self, caller: &Caller) -> Option<Answer> {
+        let resource = self.asked.resource()?;
+        let node = self.shared.node_name();
+        let is_it = self.asked.verb == Verb::Get
+            && crate::local::lease::is_of_nodes(resource)
+            && resource.name.as_deref() == Some(&*node)
+            && self.shared.is_node(&caller.who);
+        let lease = is_it.then(|| self.shared.lease())??;
+        self.as_sent(lease.encoding, &lease.body, StatusCode::OK)
+    }
+
+    /// What was sent is the answer, if that is a form in which one is taken.
+    fn as_sent(&self, encoding: Encoding, body: &Bytes, status: StatusCode) -> Option<Answer> {
+        let wanted = self.asked.wanted.iter();
+        let is_taken = |w: &Wanted| w.encoding == encoding && w.form == Form::Object;
+        wanted.copied().find(is_taken)?;
+        let told = reply::whole(status.as_u16(), content_type(encoding), body.clone());
+        Some((From::Hub, told))
+    }
+
+    /// To make a node that is there is a conflict, whoever says so; the kubelet then asks for it.
+    async fn registered(&self, caller: Caller, get: &Asked) -> Option<Answer> {
+        let found = answer::find(&self.shared.cache, get, caller.who, Instant::now()).await?;
+        let What::Object { .. } = found.what else {
+            return None;
+        };
+        let encoding = self.asked.best().encoding;
+        let told = as_server(encoding, get.resource(), 409, "AlreadyExists");
+        Some((From::Cache, aged(told, found.age)))
     }
 }
 
@@ -174,7 +332,26 @@ impl Keep {
                 (self.shared).grant(wish, self.encoding, &self.content_type, body);
             }
             Question::Review(key) => self.shared.keep_review(*key, &self.content_type, body),
-            Question::Other => {}
+            // A kubelet that has made it does not ask for it before its next start, which may be without an API server.
+            Question::CsiNode(get, who) => {
+                let begun = self.shared.cache.borrow().begun();
+                let seen = Head {
+                    status: 200,
+                    content_type: &self.content_type,
+                    gzip: false,
+                    begun,
+                };
+                if let Some(mut keeper) = Keeper::new(&self.shared.cache, get, *who, &seen) {
+                    keeper.feed(&body);
+                    keeper.finish();
+                }
+            }
+            Question::Lease(_)
+            | Question::Registration(_)
+            | Question::PodStatus(_)
+            | Question::Event(..)
+            | Question::EventAgain { .. }
+            | Question::Other => {}
         }
     }
 }

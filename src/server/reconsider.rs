@@ -15,6 +15,13 @@ use tokio::time::sleep;
 impl Splice {
     /// Tells the client what is different. An error ends the stream.
     pub(super) async fn reconsider(&mut self) -> Result<(), Ended> {
+        if self.shared.upstream.link().is_down() {
+            // Nobody can be asked, and nothing more comes here. It is news again for whoever holds the watch.
+            if let Some(lens) = &mut self.relay.lens {
+                lens.news.mark_changed();
+            }
+            return Err(Ended::Broke);
+        }
         let Some((old, mut new)) = self.judges() else {
             return Ok(());
         };
@@ -48,7 +55,7 @@ impl Splice {
     }
 
     /// Who judged so far, and who does from now on.
-    fn judges(&mut self) -> Option<(Judge, Judge)> {
+    pub(super) fn judges(&mut self) -> Option<(Judge, Judge)> {
         let asked = classify(&self.ask.again(None, self.secs_left())?).ok()?;
         let lens = self.relay.lens.as_mut()?;
         // What changes behind this is news again.

@@ -6,22 +6,24 @@ use super::handle::{Exchange, Peer, text};
 use crate::access::{Caller, Who};
 use crate::cache::answer::{self, List};
 use crate::cache::watched::Follower;
+use crate::filter::Judge;
 use crate::filter::list::Fault;
 use crate::hub::Shared;
 use crate::limits;
 use crate::object::Encoding;
 use crate::reply::filtered;
-use crate::reply::list::write_added;
+use crate::reply::list::{as_now, write_added};
 use crate::reply::script::{BrokenOff, Pen};
 use crate::request::agent::Class;
 use crate::request::{accept, classify};
 use crate::upstream::{RequestBody, ResponseBody};
 use crate::watch::ask::Ask;
-use crate::watch::event;
+use crate::watch::event::{self, EventType};
 use crate::watch::relay::{Ended, Lens, Relay};
 use crate::watch::told::{GoOn, Told};
 use bytes::Bytes;
 use http::{HeaderMap, header};
+use std::future::pending;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -247,6 +249,10 @@ impl Splice {
             match attempt {
                 Attempt::Up(stream) => {
                     self.relay.told.goes_on();
+                    if let Some(lens) = &mut self.relay.lens {
+                        // Of what was news meanwhile, the client was told where pods are, and no more.
+                        lens.news.mark_changed();
+                    }
                     let resumed = &self.shared.held.resumed;
                     resumed.set(resumed.get() + 1);
                     return Some(stream);
@@ -268,7 +274,23 @@ impl Splice {
         if self.relay.told.go_on() == GoOn::Afresh {
             Box::pin(self.begin_offline()).await?;
         }
-        upstream.link().not_down().await;
+        let link = upstream.link();
+        loop {
+            let held = self.relay.held.is_some();
+            let lens = self.relay.lens.as_mut().filter(|_| held);
+            let news = async {
+                match lens {
+                    Some(lens) => drop(lens.news.changed().await),
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = link.not_down() => break,
+                () = news => {}
+            }
+            Box::pin(self.tell_moved()).await?;
+        }
         sleep(self.spread()).await;
         Some(())
     }
@@ -295,9 +317,65 @@ impl Splice {
         }
     }
 
+    /// Tells the client what is elsewhere now than it was told, though no API server has said so. `None`: the watch is over.
+    async fn tell_moved(&mut self) -> Option<()> {
+        let Some((old, new)) = self.judges() else {
+            return Some(());
+        };
+        let Some(held) = self
+            .relay
+            .held
+            .as_ref()
+            .filter(|_| old.facts.pod_ips != new.facts.pod_ips)
+        else {
+            return Some(());
+        };
+        let new = old.with_pods_of(&new);
+        let (was, is) = (old.of_kept(), new.of_kept());
+        let list = held.list.clone();
+        let (mut out, encoding) = (Vec::new(), list.encoding);
+        let mut items = list.read();
+        loop {
+            let some = match items.next().await {
+                Ok(Some(some)) => some,
+                Ok(None) => break,
+                Err(_) => return self.expire(None).await.map(drop),
+            };
+            for item in some {
+                let now = as_now(is.as_ref(), encoding, &item.value);
+                if as_now(was.as_ref(), encoding, &item.value) != now {
+                    event::write(
+                        encoding,
+                        EventType::Modified,
+                        &list.type_meta,
+                        &now,
+                        &mut out,
+                    );
+                }
+            }
+        }
+        if !out.is_empty() {
+            if !self.relay.told.takes_bookmarks() {
+                // It would go on at the version of what it is told again, which is old.
+                return self.expire(None).await.map(drop);
+            }
+            if let Some(version) = self.relay.told.version() {
+                event::write_bookmark(encoding, &list.type_meta, version, false, &mut out);
+            }
+            self.relay.write(Bytes::from(out)).await;
+        }
+        if let Some(lens) = &mut self.relay.lens {
+            lens.stage.take(new);
+        }
+        Some(())
+    }
+
     /// Tells a kept list. `None`: it cannot be read.
     async fn replay(&mut self, list: List) -> Option<()> {
-        if write_added(&self.relay.pen, &list).await.is_err() {
+        let judge = self.relay.lens.as_ref().map(|lens| lens.stage.judge());
+        let now = judge.and_then(Judge::of_kept);
+        let written = write_added(&self.relay.pen, &list, now.as_ref()).await;
+        if written.is_err() {
             // Not 410: the list that the client would then ask for cannot be read either.
             let message = "edge-hub can no longer read what it kept of these objects";
             self.fail(500, "InternalError", message).await;

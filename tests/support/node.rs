@@ -56,6 +56,8 @@ impl Node {
             ("CLIENT_CA", cluster.ca().display().to_string()),
             // The lease is renewed every quarter of this.
             ("KUBELET_YAML", "nodeLeaseDurationSeconds: 8".to_string()),
+            // It tells when which pod is ready.
+            ("KUBELET_EXTRA", "-v=2".to_string()),
         ];
         let wipe = r#""$1" wipe; rm -rf "$NODE_DIR""#;
         let guard = Guard::new(wipe, &env, &[script("node.sh")]);
@@ -173,11 +175,16 @@ impl Node {
         lines
     }
 
-    /// The end of a program's log.
-    pub fn log(&self, program: &str) -> String {
+    /// A program's log, of all its runs.
+    pub fn whole_log(&self, program: &str) -> String {
         let text =
             std::fs::read(self._dir.path().join(format!("{program}.log"))).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).into_owned();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Its end.
+    pub fn log(&self, program: &str) -> String {
+        let text = self.whole_log(program);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
