@@ -6,6 +6,7 @@ pub mod filters;
 mod identity;
 mod issuer;
 pub mod last_time;
+pub mod live;
 pub mod local;
 pub mod own;
 pub mod renewal;
@@ -20,7 +21,8 @@ use crate::certs::csr::Signer;
 use crate::certs::hub_ca::{self, HubCa};
 use crate::certs::papers::Papers;
 use crate::cli::logging;
-use crate::config::{AgentRule, Config, keep_until_restart};
+use crate::config::live::Live;
+use crate::config::{AgentRule, Config, WorkingMode, keep_until_restart};
 use crate::error::Failure;
 use crate::health::LinkState;
 use crate::limits;
@@ -73,6 +75,7 @@ pub struct Shared {
     pub events: events::Events,
     pub filters: filters::Filters,
     pub config: RefCell<Config>,
+    pub live: live::LiveConfig,
     pub papers: RefCell<Papers>,
     pub renewal: renewal::Renewal,
     pub started: Instant,
@@ -89,6 +92,8 @@ pub struct Shared {
     pub strangers: Strangers,
     rules: RefCell<Rc<Rules>>,
     server_config: RefCell<Arc<ServerConfig>>,
+    /// Told when certificates of clients are of other CAs from then on.
+    client_authorities: watch::Sender<bool>,
     /// The watches without an API server.
     pub held: Rc<Held>,
     /// Whose turn it is to be taken up again.
@@ -155,6 +160,7 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     tasks.spawn_local(Rc::clone(&shared).look_for_cluster_ips());
     tasks.spawn_local(Rc::clone(&shared).follow_papers());
     tasks.spawn_local(facts::gather(Rc::clone(&shared)));
+    tasks.spawn_local(live::keep(Rc::clone(&shared)));
     for signer in [Signer::Client, Signer::Serving] {
         tasks.spawn_local(renewal::keep(Rc::clone(&shared), signer));
     }
@@ -272,7 +278,11 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
     let server_config = papers.server_config(&clock).map_err(|e| failed(&e))?;
     let tls = papers.upstream_tls(&clock).map_err(|e| failed(&e))?;
     let begun = store::begin(&config, &clock).await;
-    let mut cache = Cache::new(begun.store, agents(&config), &random_bytes()?);
+    let mut cache = Cache::new(
+        begun.store,
+        agents(&config, &Live::default()),
+        &random_bytes()?,
+    );
     begun.troubles.iter().for_each(|t| log::warn!("{t}"));
     troubles.cache = begun.troubles;
     if let Some(opened) = &begun.opened {
@@ -296,6 +306,7 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         reported: RefCell::default(),
         events: events::Events::default(),
         filters: filters::Filters::new(&config, &hub_ca.ca_pem()),
+        live: live::LiveConfig::default(),
         cache_opens: RefCell::new(begun.later),
         started: Instant::now(),
         connections: Arc::new(Semaphore::new(config.connections_max)),
@@ -309,6 +320,7 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         strangers: Strangers::default(),
         rules: RefCell::new(Rc::new(papers.rules())),
         server_config: RefCell::new(server_config),
+        client_authorities: watch::Sender::new(false),
         papers: RefCell::new(papers),
         held: Rc::default(),
         resumes: Turns::new(limits::RESUMES_MAX),
@@ -335,10 +347,12 @@ fn settings(config: &Config, tls: crate::upstream::TlsFor) -> Settings {
     }
 }
 
-fn agents(config: &Config) -> Agents {
-    let entries: Vec<String> = config
-        .cache_agents
-        .iter()
+fn agents(config: &Config, live: &Live) -> Agents {
+    if config.working_mode == WorkingMode::Cloud {
+        return Agents::nobody();
+    }
+    let entries: Vec<String> = (config.cache_agents.iter())
+        .chain(live.agents())
         .map(|rule| match rule {
             AgentRule::All => "*".to_owned(),
             AgentRule::Keep(name) => name.clone(),
@@ -476,6 +490,11 @@ impl Shared {
         self.config.borrow().header_timeout
     }
 
+    /// Sees when certificates of clients are of other CAs.
+    pub fn client_authorities(&self) -> watch::Receiver<bool> {
+        self.client_authorities.subscribe()
+    }
+
     /// Resolves when the hub is told to end.
     pub fn draining(&self) -> impl Future<Output = ()> + 'static + use<> {
         let mut told = self.drain.subscribe();
@@ -543,12 +562,8 @@ impl Shared {
             log::warn!("reload: `{key}` has changed, and takes effect with the next start");
         }
         logging::set(&config.log);
-        self.cache
-            .borrow_mut()
-            .reconfigure(config.cache_bytes_max, agents(&config));
-        let hub_ca = self.hub_ca.borrow().ca_pem();
-        self.filters.reconfigure(&config, &hub_ca);
         *self.config.borrow_mut() = config;
+        self.live_in_force();
         self.asker.ask_again();
         self.renewal.changed();
         log::info!("reload: the new configuration and certificates are in force");
@@ -660,6 +675,7 @@ impl Shared {
         file.chain(not_loaded)
             .chain(behind)
             .chain(off)
+            .chain(self.live.warnings())
             .chain(filters)
             .chain(others)
             .collect()
@@ -696,6 +712,7 @@ impl Shared {
         )
         .map_err(|e| e.to_string())?;
         let (same_door, changed) = (papers.same_door(&before), papers.changed_ways(&before));
+        let same_clients = papers.same_clients(&before);
         drop(before);
         self.troubles
             .borrow_mut()
@@ -713,6 +730,9 @@ impl Shared {
         papers.warnings.iter().for_each(|w| log::warn!("{w}"));
         *self.server_config.borrow_mut() = server_config;
         *self.rules.borrow_mut() = Rc::new(papers.rules());
+        if !same_clients {
+            self.client_authorities.send_replace(true);
+        }
         // Connections to the servers need not end because the door has a new certificate, or somebody else has.
         if !changed.is_empty() {
             self.upstream.reload(tls, &|way| changed.contains(way));

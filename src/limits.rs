@@ -130,8 +130,9 @@ pub const PAGED_LIST_AGE_MAX: Duration = Duration::from_secs(300);
 /// Largest object that is kept, bytes. etcd takes 1.5 MiB as protobuf; JSON of it may be larger, and is then passed on
 /// and not kept.
 pub const OBJECT_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Largest discovery document that is kept: `/openapi/v3` of one group has up to 700 KB, `/openapi/v2` several MB.
-pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+/// Largest discovery document that is kept: `/openapi/v3` of the core group has 1.6 MB (1.36), of apps 0.7 MB; `/openapi/v2`,
+/// with 2.2 MB and more, is for clients of long ago.
+pub const DOCUMENT_BYTES_MAX: usize = OBJECT_BYTES_MAX;
 /// Largest body of a 404 that is kept.
 pub const ABSENT_BYTES_MAX: usize = 16 * 1024;
 
@@ -282,6 +283,17 @@ pub const TUNNEL_BYTES: usize = 8 * 1024;
 pub const CONFIG_BYTES_MAX: usize = 256 << 10;
 /// Entries of each list in the configuration: servers, listeners, identities, names. A site has a handful.
 pub const CONFIG_LIST_MAX: usize = 64;
+/// Bytes of one value in a ConfigMap that is gone by: 64 names of 128 bytes, with commas between.
+pub const LIVE_VALUE_BYTES_MAX: usize = 8192 + 128;
+/// Values there that are told to be wrong.
+pub const LIVE_WRONG_MAX: usize = 8;
+/// Between two Events that tell of them. Whoever mends one is told of the next soon; a controller that writes nonsense for
+/// ever makes ten thousand hubs write 17 Events a second, not more.
+pub const LIVE_EVENT_EVERY: Duration = Duration::from_secs(600);
+/// Bytes of the message of such an Event: what the API server takes.
+pub const LIVE_EVENT_MESSAGE_BYTES_MAX: usize = 1024;
+/// Bytes of a kubelet's kubeconfig: a CA and a certificate in it have 10 KiB.
+pub const KUBECONFIG_BYTES_MAX: usize = 256 << 10;
 /// Problems told about one configuration. More than a screen helps nobody.
 pub const CONFIG_PROBLEMS_MAX: usize = 50;
 /// Addresses that the hub puts on a device. One per family is usual.
@@ -339,6 +351,10 @@ pub const JOIN_LOOK_MAX: Duration = Duration::from_secs(5);
 pub const JOIN_WAIT_SECS_MAX: u64 = 86_400;
 /// How long `check` gives one server: to resolve, to connect, to answer.
 pub const CHECK_SERVER_SECS_MAX: u64 = 10;
+/// How often it is looked, while a connection is open, whether the clock has been set beyond the end of its client's
+/// certificate.
+pub const CLIENT_CERTIFICATE_LOOK_EVERY: Duration = Duration::from_secs(60);
+
 /// Free bytes in `state_dir` below which `check` says that there is no room: a dozen small files, each twice while it is
 /// written, in blocks of 4 KiB.
 pub const STATE_DIR_FREE_BYTES_MIN: u64 = 96 * 1024;

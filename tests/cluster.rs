@@ -15,8 +15,12 @@ mod cache_cli;
 mod clients;
 #[path = "through/clock.rs"]
 mod clock;
+#[path = "through/discovery.rs"]
+mod discovery;
 #[path = "through/door.rs"]
 mod door;
+#[path = "through/drop_in.rs"]
+mod drop_in;
 #[path = "through/filters.rs"]
 mod filters;
 #[path = "through/flaps.rs"]
@@ -39,6 +43,8 @@ mod kubectl;
 mod large;
 #[path = "through/leaders.rs"]
 mod leaders;
+#[path = "through/live.rs"]
+mod live;
 #[path = "through/local.rs"]
 mod local;
 #[path = "through/offline.rs"]
@@ -49,12 +55,16 @@ mod online;
 mod operator;
 #[path = "through/places.rs"]
 mod places;
+#[path = "through/pools.rs"]
+mod pools;
 #[path = "through/restarts.rs"]
 mod restarts;
 #[path = "through/rotation.rs"]
 mod rotation;
 #[path = "through/service.rs"]
 mod service;
+#[path = "through/setup.rs"]
+mod setup;
 #[path = "through/splice.rs"]
 mod splice;
 #[path = "through/state_files.rs"]

@@ -15,12 +15,20 @@ pub enum Own {
     Issuer,
     /// Tokens that were granted to the node's components.
     Grants,
+    /// What ConfigMaps of the cluster said last that could be taken.
+    Live,
     /// Events that wait for the API server.
     Events,
 }
 
 /// All of them, each at its place.
-const ALL: [Own; 4] = [Own::Tokens, Own::Issuer, Own::Grants, Own::Events];
+const ALL: [Own; 5] = [
+    Own::Tokens,
+    Own::Issuer,
+    Own::Grants,
+    Own::Live,
+    Own::Events,
+];
 
 /// How many there are.
 pub const COUNT: usize = ALL.len();
@@ -37,6 +45,7 @@ impl Own {
             Own::Tokens => b"tokens",
             Own::Issuer => b"issuer",
             Own::Grants => b"grants",
+            Own::Live => b"live",
             Own::Events => b"events",
         };
         [&[FORM_OF_NAME], text].concat()

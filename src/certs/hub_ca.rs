@@ -154,7 +154,8 @@ impl From<rcgen::Error> for HubCaError {
 }
 
 const CA_KEY: &str = "hub-ca.key";
-const CA_CERTIFICATE: &str = "hub-ca.crt";
+/// The file of its certificate, below `state_dir`.
+pub const CA_CERTIFICATE: &str = "hub-ca.crt";
 const SERVING_KEY: &str = "hub-serving.key";
 const SERVING_CERTIFICATE: &str = "hub-serving.crt";
 /// The files of this `state_dir` that hold keys.

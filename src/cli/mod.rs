@@ -6,6 +6,8 @@ mod dial;
 mod http;
 mod join;
 pub mod logging;
+mod manifest;
+mod setup;
 mod span;
 mod status;
 
@@ -18,7 +20,7 @@ use argh::FromArgs;
 use crate::config::{self, Config};
 use crate::error::Exit;
 
-const USAGE: &str = "Usage: edge-hub run|join|check|status|cache|version [--config FILE]; edge-hub --help tells more";
+const USAGE: &str = "Usage: edge-hub run|join|check|status|cache|setup|manifest|version [--config FILE]; edge-hub --help tells more";
 
 /// Keeps a Kubernetes node at the edge working while its API server is out of reach.
 #[derive(FromArgs)]
@@ -38,6 +40,8 @@ enum Command {
     Check(Check),
     Status(Status),
     Cache(cache::Cache),
+    Setup(setup::Setup),
+    Manifest(manifest::Manifest),
     Version(Version),
 }
 
@@ -121,6 +125,10 @@ fn obey(args: Args) -> Exit {
         Some(Command::Check(check)) => check::check(&check.config),
         Some(Command::Cache(_)) if !cfg!(feature = "cache-cli") => left_out("cache-cli"),
         Some(Command::Cache(asked)) => cache::cache(asked),
+        Some(Command::Manifest(_)) if !cfg!(feature = "setup") => left_out("setup"),
+        Some(Command::Setup(_)) if !cfg!(feature = "setup") => left_out("setup"),
+        Some(Command::Setup(asked)) => setup::setup(&asked),
+        Some(Command::Manifest(asked)) => manifest::manifest(&asked),
         Some(Command::Status(status)) => status::status(&status.config, status.json),
         None => {
             complain("No command was given.");

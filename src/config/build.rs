@@ -8,7 +8,7 @@ use super::error::{Problems, quoted};
 use super::values::{Host, is_node_name};
 use super::{
     AgentRule, ClientFrom, Config, File, FileIdentity, FilterRule, Identity, Mode, Neighbours,
-    PairFiles, Rim, San, ServerUrl, ServingFrom, StoreKind, log_filter,
+    PairFiles, Rim, San, ServerUrl, ServingFrom, StoreKind, WorkingMode, log_filter,
 };
 
 /// The one pattern of names that an entry of `identities` may have.
@@ -74,6 +74,10 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
         .as_deref()
         .and_then(|path| look.path("seal_key_file", path));
     look.apart(cache_dir.as_deref(), run_dir.as_deref());
+    let working_mode = match file.working_mode.as_str() {
+        "cloud" => WorkingMode::Cloud,
+        _ => WorkingMode::Edge,
+    };
     Some(Config {
         servers,
         mode: if file.mode == "round-robin" {
@@ -81,6 +85,7 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
         } else {
             Mode::Priority
         },
+        working_mode,
         ca_file: ca_file?,
         client,
         client_from,
@@ -100,8 +105,8 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
         serving_from,
         extra_sans,
         state_dir: state_dir?,
-        store: match file.store.as_str() {
-            "ram" => StoreKind::Ram,
+        store: match (file.store.as_str(), working_mode) {
+            ("ram", _) | (_, WorkingMode::Cloud) => StoreKind::Ram,
             _ => StoreKind::Ring,
         },
         cache_dir: cache_dir?,

@@ -214,6 +214,7 @@ const LIST: Kind = Kind::Texts {
 pub const KEYS: &[Key] = keys! {
     "servers", Kind::Servers { max: CONFIG_LIST_MAX }, "", Restart, servers, "The API servers.";
     "mode", Kind::Choice(&["priority", "round-robin"]), r#""priority""#, Restart, mode, "Which of several servers is asked: the first that is up, or one after the other.";
+    "working_mode", Kind::Choice(&["edge", "cloud"]), r#""edge""#, Restart, working_mode, "`cloud` is for nodes beside their API servers: filters, and nothing is kept. The filters `discardcloudservice`, `forwardkubesvctraffic` and `serviceenvupdater` are then for nobody, unless `filters` says so.";
     "ca_file", Kind::Path, r#""/etc/kubernetes/pki/ca.crt""#, Live, ca_file, "The CA that signed the servers' certificates.";
     "client", Kind::Choice(&["files", "joined"]), r#""files""#, Live, client_from, "Which pair is the hub's own: that of `client_cert`, if it is set, or the one that `edge-hub join` has put into `state_dir`, which the hub renews.";
     "client_cert", Kind::MaybePath, "null", Live, client, "The node's own certificate, shown when the hub probes the servers. Requests go up with it from `local_listen` alone.";

@@ -5,6 +5,7 @@ mod build;
 mod error;
 mod file;
 mod keys;
+pub mod live;
 mod places;
 mod values;
 
@@ -21,7 +22,7 @@ pub use keys::{
 pub(crate) use values::is_node_name;
 pub use values::{
     AgentRule, ClientFrom, FilterRule, Host, Identity, Mode, Neighbours, PairFiles, San, ServerUrl,
-    ServingFrom, StoreKind, log_filter,
+    ServingFrom, StoreKind, WorkingMode, log_filter,
 };
 
 use crate::limits::CONFIG_BYTES_MAX;
@@ -37,6 +38,8 @@ pub struct Config {
     pub servers: Vec<ServerUrl>,
     /// How one of several servers is chosen.
     pub mode: Mode,
+    /// What the hub is there for.
+    pub working_mode: WorkingMode,
     /// The cluster's CA certificates, PEM.
     pub ca_file: PathBuf,
     /// The node's own certificate and key towards the servers.
@@ -69,7 +72,7 @@ pub struct Config {
     pub extra_sans: Vec<San>,
     /// Where the hub keeps its CA, and the key to the cache unless `seal_key_file` is set.
     pub state_dir: PathBuf,
-    /// Where answers are kept.
+    /// Where answers are kept. Invariant: in memory where none are kept.
     pub store: StoreKind,
     /// The ring lies in `_internal/ring` below it, and a link for each agent. Invariant: neither lies within the other
     /// of this and `run_dir`.

@@ -16,6 +16,15 @@ pub enum Mode {
     RoundRobin,
 }
 
+/// Where the node is, and what the hub is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkingMode {
+    /// Far from its API servers: answers are kept for when they are out of reach.
+    Edge,
+    /// Beside them: filters, and nothing is kept.
+    Cloud,
+}
+
 /// What becomes of connections from other machines to an address that is meant for this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Neighbours {
@@ -289,7 +298,19 @@ impl FilterRule {
                 None => Err("for which program? as in \"filter=name\""),
             };
         };
-        let filter = known(filter)?;
+        FilterRule::for_whom(known(filter)?, agent)
+    }
+
+    /// Reads what follows the name of a filter that has an entry of its own in a ConfigMap: `name`, `-name`, or `-*` for
+    /// nobody.
+    pub fn of(filter: Filter, agent: &str) -> Result<FilterRule, &'static str> {
+        match agent {
+            "-*" => Ok(FilterRule::Off(filter)),
+            agent => FilterRule::for_whom(filter, agent),
+        }
+    }
+
+    fn for_whom(filter: Filter, agent: &str) -> Result<FilterRule, &'static str> {
         Ok(match AgentRule::parse(agent)? {
             AgentRule::All => return Err("`*` has no place here: each program by its name"),
             AgentRule::Keep(name) => FilterRule::Add(filter, name),

@@ -8,16 +8,17 @@ use crate::filter::fields::{ANNOTATIONS, LABELS, NAME, NAMESPACE, metadata, text
 use crate::limits::{POOL_NODES_MAX, TOPOLOGIES_MAX};
 use crate::object::edit::{Field, Node};
 use crate::object::{Encoding, Malformed};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use tokio::sync::watch;
 
-/// Labels of a node that name its pool: the hub's own, and OpenYurt's.
-const POOL_LABELS: [&str; 3] = [
+/// Labels of a node that name its pool: the hub's own, OpenYurt's, and that of ACK.
+const POOL_LABELS: [&str; 4] = [
     "edge-hub/pool",
     "apps.openyurt.io/nodepool",
     "openyurt.io/nodepool",
+    "alibabacloud.com/nodepool-id",
 ];
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
@@ -161,18 +162,24 @@ async fn members_of(shared: &Shared, label: &str, pool: &str) {
         ),
     ];
     let found: [RefCell<Followed<Vec<String>>>; 4] = Default::default();
+    // Until all is read that was kept, the nodes that another source has would be missing.
+    let unread = Cell::new(found.len());
     let one = |at: usize| {
         let (what, target, read) = &sources[at];
         let collection = Collection {
             target: target.clone(),
             metadata: at == 0,
         };
-        let found = &found;
+        let (found, unread) = (&found, &unread);
         async move {
             let see = |seen: Seen<'_>| {
                 shared.filters.heard_of(what, &seen);
-                let news = found[at].borrow_mut().see(&seen, POOL_NODES_MAX, read);
-                if news {
+                let mut news = found[at].borrow_mut().see(&seen, POOL_NODES_MAX, read);
+                if let Seen::KeptOver = seen {
+                    unread.set(unread.get() - 1);
+                    news = found.iter().any(|source| source.borrow().known);
+                }
+                if news && unread.get() == 0 {
                     let nodes = union(found);
                     shared
                         .filters
@@ -261,7 +268,7 @@ impl<V: PartialEq> Followed<V> {
                 self.known = true;
                 return true;
             }
-            Seen::Refused(_) => return false,
+            Seen::KeptOver | Seen::Refused(_) => return false,
             Seen::There(object) | Seen::Now(object) => (object, false),
             Seen::Gone(object) => (object, true),
         };
@@ -315,6 +322,11 @@ mod tests {
             (
                 r#"{"openyurt.io/nodepool":"c","edge-hub/pool":""}"#,
                 Some(("openyurt.io/nodepool", "c")),
+                None,
+            ),
+            (
+                r#"{"alibabacloud.com/nodepool-id":"np1"}"#,
+                Some(("alibabacloud.com/nodepool-id", "np1")),
                 None,
             ),
             ("{}", None, None),

@@ -1,7 +1,8 @@
 //! Which filters are in force, and what they go by.
 
 use super::own::Seen;
-use crate::config::{Config, FilterRule};
+use crate::config::live::Live;
+use crate::config::{Config, FilterRule, WorkingMode};
 use crate::filter::facts::{HubPlace, Membership};
 use crate::filter::rules::InForce;
 use crate::filter::{Facts, Filter, Judge, Kind, Rules, Set};
@@ -44,13 +45,13 @@ impl Filters {
             missed: Cell::new(false),
             wanted: watch::Sender::default(),
         };
-        filters.reconfigure(config, hub_ca);
+        filters.reconfigure(config, &Live::default(), hub_ca);
         filters
     }
 
-    /// Takes over a changed configuration.
-    pub fn reconfigure(&self, config: &Config, hub_ca: &str) {
-        let rules = rules(&config.filters);
+    /// Takes over a changed configuration. What the file of this node says comes last: it is about this node alone.
+    pub fn reconfigure(&self, config: &Config, live: &Live, hub_ca: &str) {
+        let rules = rules(config.working_mode, live.filters().chain(&config.filters));
         self.replace(|now| {
             let is_other = rules != *now.rules;
             if is_other {
@@ -235,8 +236,18 @@ impl Filters {
     }
 }
 
-fn rules(entries: &[FilterRule]) -> Rules {
+/// What is for nodes that are far from their API servers, and not for those beside them.
+const FOR_THE_EDGE: [Filter; 3] = [
+    Filter::DiscardCloudService,
+    Filter::ForwardKubeSvcTraffic,
+    Filter::ServiceEnvUpdater,
+];
+
+fn rules<'a>(mode: WorkingMode, entries: impl Iterator<Item = &'a FilterRule>) -> Rules {
     let mut rules = Rules::default();
+    if mode == WorkingMode::Cloud {
+        (FOR_THE_EDGE.iter()).for_each(|filter| rules.take(*filter, None));
+    }
     for entry in entries {
         match entry {
             FilterRule::Off(filter) => rules.take(*filter, None),

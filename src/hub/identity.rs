@@ -217,6 +217,7 @@ impl Shared {
         self.read_ledger().await;
         self.read_issuer().await;
         self.read_grants().await;
+        self.read_live().await;
         self.read_events().await;
     }
 

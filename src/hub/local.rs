@@ -5,6 +5,7 @@ use crate::access::Who;
 use crate::access::ledger::Pod;
 use crate::cache::own::Own;
 use crate::cache::pods::{self, Here};
+use crate::config::WorkingMode;
 use crate::limits;
 use crate::local::grants::{self, Grant, GrantKey};
 use crate::local::lease::Lease;
@@ -36,6 +37,9 @@ pub struct Again {
 impl Shared {
     /// The API server has granted a token: what it said is kept for as long as the token is good.
     pub fn grant(&self, asked: &TokenWish, encoding: Encoding, content_type: &str, body: Vec<u8>) {
+        if self.config.borrow().working_mode == WorkingMode::Cloud {
+            return;
+        }
         let now = self.clock.now();
         let claims = granted(encoding, &body);
         let expires = claims.and_then(|claims| claims.expires);
@@ -175,8 +179,9 @@ impl Shared {
 
     /// How long an answer to a review may be given again; `None`: never.
     pub fn review_age_max(&self) -> Option<Duration> {
-        let age = self.config.borrow().review_age_max;
-        (!age.is_zero()).then_some(age)
+        let config = self.config.borrow();
+        let age = config.review_age_max;
+        (!age.is_zero() && config.working_mode == WorkingMode::Edge).then_some(age)
     }
 
     pub fn keep_review(&self, key: ReviewKey, content_type: &str, body: Vec<u8>) {

@@ -40,6 +40,8 @@ pub enum Seen<'a> {
     Begin,
     There(&'a [u8]),
     All,
+    /// What was kept is told, if anything was. Once, before the API server is asked.
+    KeptOver,
     /// This has come, or changed.
     Now(&'a [u8]),
     Gone(&'a [u8]),
@@ -69,6 +71,7 @@ pub async fn follow(shared: &Shared, collection: &Collection, see: &dyn Fn(Seen<
     if let Some(own) = shared.own() {
         kept(shared, own, collection, see).await;
     }
+    see(Seen::KeptOver);
     let mut version = None;
     let mut failed = 0;
     loop {

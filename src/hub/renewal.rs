@@ -251,7 +251,7 @@ async fn ask(
                 (PATH.to_owned(), Some(body))
             }
         };
-        let (status, answer) = exchange(shared, &path, body).await?;
+        let (status, answer) = exchange(shared, Way::Node, &path, body).await?;
         match judge(ask, status, &answer) {
             Verdict::Exists => begun.made = true,
             Verdict::Gone => begun.made = false,
@@ -317,14 +317,15 @@ async fn keep_on_flash(place: &Place, file: PathBuf, text: String) -> Result<(),
 /// approves by hand does it once; a node may read Services.
 async fn ask_cluster_ips(shared: &Rc<Shared>) {
     let path = "/api/v1/namespaces/default/services/kubernetes";
-    if let Ok((200, body)) = exchange(shared, path, None).await {
+    if let Ok((200, body)) = exchange(shared, Way::Node, path, None).await {
         shared.take_cluster_ips(service::cluster_ips(Encoding::Json, &body));
     }
 }
 
-/// One request with the node's pair, whole.
-async fn exchange(
+/// One request of the hub's own, whole.
+pub(super) async fn exchange(
     shared: &Rc<Shared>,
+    way: Way,
     path: &str,
     body: Option<Vec<u8>>,
 ) -> Result<(u16, Vec<u8>), String> {
@@ -333,7 +334,7 @@ async fn exchange(
         RequestBody::Bytes(Bytes::from(body))
     });
     let asking = async {
-        let answer = shared.upstream.send(Way::Node, &head, body).await;
+        let answer = shared.upstream.send(way, &head, body).await;
         let answer = answer.map_err(|error| error.to_string())?;
         let status = answer.status().as_u16();
         let body = answer.into_body().whole(CSR_REPLY_BYTES_MAX).await?;

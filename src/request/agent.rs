@@ -34,6 +34,7 @@ pub struct Agents {
     named: Vec<String>,
     never: Vec<String>,
     all: bool,
+    nobody: bool,
 }
 
 /// Kept without being asked for (design.md "What is kept").
@@ -64,11 +65,19 @@ impl Agents {
         agents
     }
 
+    /// No agent's answers are kept, the built-in ones' neither.
+    pub fn nobody() -> Self {
+        Agents {
+            nobody: true,
+            ..Agents::default()
+        }
+    }
+
     /// `None`: this agent's answers are not kept. Its name and its first word both count.
     pub fn class(&self, agent: &str) -> Option<Class> {
         let first = agent.split(' ').next().unwrap_or(agent);
         let is = |list: &[String]| list.iter().any(|n| n == agent || n == first);
-        if is(&self.never) {
+        if self.nobody || is(&self.never) {
             None
         } else if BUILT_IN.contains(&agent) || BUILT_IN.contains(&first) {
             Some(Class::Pinned)
@@ -122,6 +131,8 @@ mod tests {
             (&all, UNKNOWN, Some(Class::Wild)),
             (&odd, &name(Some("My@App/1")), Some(Class::Named)),
             (&odd, &name(Some(long.as_str())), None),
+            (&Agents::nobody(), "kubelet", None),
+            (&Agents::nobody(), "other", None),
         ] {
             assert_eq!(agents.class(agent), want, "{agent}");
         }

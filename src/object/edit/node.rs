@@ -88,6 +88,23 @@ impl<'a> Node<'a> {
         Ok(found)
     }
 
+    /// The keys and values of a map in a JSON object.
+    pub fn entries(&self, map: Field) -> Result<Vec<(Cow<'a, str>, Node<'a>)>, Malformed> {
+        let mut entries = Vec::new();
+        let Some(map) = self.get(map)? else {
+            return Ok(entries);
+        };
+        let mut cursor = Cursor::new(map.bytes()?);
+        cursor.open_object()?;
+        while let Some(key) = cursor.next_key()? {
+            let (key_at, at) = (map.at + cursor.key_at(), map.at + cursor.token_at());
+            let value = cursor.skip()?;
+            entries.push((key.decode()?, map.value(key_at, at, value)));
+        }
+        cursor.end()?;
+        Ok(entries)
+    }
+
     /// Puts it into an empty place. `null` is nothing.
     fn only(self, place: &mut Option<Node<'a>>) -> Result<(), Malformed> {
         if self.encoding == Encoding::Json && self.bytes()? == b"null" {

@@ -8,6 +8,10 @@
 //	    {"e":"leading"}  {"e":"lost"}  {"e":"leader","id":..}
 //	client-go read KUBECONFIG AGENT          lists as this program, in JSON and in protobuf, and compares the two; then
 //	    {"e":"read","name":"services","count":..}  for each resource, or an error
+//	client-go discover KUBECONFIG NAMESPACE  what helm asks before it knows anything, and lists of two kinds:
+//	    {"e":"version"|"resources"|"openapi"|"listed","name":..,"count":..}
+//	client-go manager KUBECONFIG NAMESPACE   a manager of controller-runtime with two controllers:
+//	    {"e":"reconcile","name":"configmap/.."|"deployment/.."}
 package main
 
 import (
@@ -74,7 +78,7 @@ func (a asks) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func main() {
 	if len(os.Args) < 4 {
-		fmt.Fprintln(os.Stderr, "usage: client-go watch|lead KUBECONFIG NAMESPACE [ID] | read KUBECONFIG AGENT")
+		fmt.Fprintln(os.Stderr, "usage: client-go watch|lead|discover|manager KUBECONFIG NAMESPACE [ID] | read KUBECONFIG AGENT")
 		os.Exit(2)
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", os.Args[2])
@@ -86,6 +90,10 @@ func main() {
 		lead(config, os.Args[3], os.Args[4])
 	case "read":
 		read(config, os.Args[3])
+	case "discover":
+		dynamically(config, os.Args[3])
+	case "manager":
+		manager(config, os.Args[3])
 	}
 }
 

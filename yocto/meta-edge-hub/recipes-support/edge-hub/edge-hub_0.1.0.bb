@@ -25,11 +25,12 @@ S = "${EDGE_HUB_UNPACKED}/${BP}"
 
 # Which parts are built in is PACKAGECONFIG's alone.
 CARGO_BUILD_FLAGS += "--no-default-features --bin edge-hub"
-PACKAGECONFIG ??= "tls12 join check cache-cli"
+PACKAGECONFIG ??= "tls12 join check cache-cli setup"
 PACKAGECONFIG[tls12] = "--features tls12"
 PACKAGECONFIG[join] = "--features join"
 PACKAGECONFIG[check] = "--features check"
 PACKAGECONFIG[cache-cli] = "--features cache-cli"
+PACKAGECONFIG[setup] = "--features setup"
 
 # 64-bit time on 32-bit machines: without it the program ends in January 2038.
 export RUST_LIBC_UNSTABLE_MUSL_V1_2_3 = "1"
