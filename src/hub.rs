@@ -98,6 +98,8 @@ pub struct Shared {
     pub held: Rc<Held>,
     /// Whose turn it is to be taken up again.
     pub resumes: Rc<Turns>,
+    /// Whose turn it is to find what its client holds.
+    pub looks: Rc<Turns>,
     /// Whose turn it is to be told what the API server has forgotten: it takes memory.
     pub differences: Rc<Turns>,
     tunnels: Arc<Semaphore>,
@@ -322,6 +324,7 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         papers: RefCell::new(papers),
         held: Rc::default(),
         resumes: Turns::new(limits::RESUMES_MAX),
+        looks: Turns::new(limits::LOOKS_MAX),
         differences: Turns::new(1),
         renewal: renewal::Renewal::default(),
         tunnels: Arc::new(Semaphore::new(limits::UPGRADES_MAX)),
@@ -493,7 +496,7 @@ impl Shared {
     }
 
     /// Resolves when the hub is told to end.
-    pub fn draining(&self) -> impl Future<Output = ()> + 'static {
+    pub fn draining(&self) -> impl Future<Output = ()> + 'static + use<> {
         let mut told = self.drain.subscribe();
         async move {
             let _ = told.wait_for(|told| *told).await;
