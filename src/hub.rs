@@ -92,6 +92,8 @@ pub struct Shared {
     pub strangers: Strangers,
     rules: RefCell<Rc<Rules>>,
     server_config: RefCell<Arc<ServerConfig>>,
+    /// Told when certificates of clients are of other CAs from then on.
+    client_authorities: watch::Sender<bool>,
     /// The watches without an API server.
     pub held: Rc<Held>,
     /// Whose turn it is to be taken up again.
@@ -316,6 +318,7 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         strangers: Strangers::default(),
         rules: RefCell::new(Rc::new(papers.rules())),
         server_config: RefCell::new(server_config),
+        client_authorities: watch::Sender::new(false),
         papers: RefCell::new(papers),
         held: Rc::default(),
         resumes: Turns::new(limits::RESUMES_MAX),
@@ -482,6 +485,11 @@ impl Shared {
     /// How long a client may take for its handshake, and for a head.
     pub fn head_timeout(&self) -> Duration {
         self.config.borrow().header_timeout
+    }
+
+    /// Sees when certificates of clients are of other CAs.
+    pub fn client_authorities(&self) -> watch::Receiver<bool> {
+        self.client_authorities.subscribe()
     }
 
     /// Resolves when the hub is told to end.
@@ -701,6 +709,7 @@ impl Shared {
         )
         .map_err(|e| e.to_string())?;
         let (same_door, changed) = (papers.same_door(&before), papers.changed_ways(&before));
+        let same_clients = papers.same_clients(&before);
         drop(before);
         self.troubles
             .borrow_mut()
@@ -718,6 +727,9 @@ impl Shared {
         papers.warnings.iter().for_each(|w| log::warn!("{w}"));
         *self.server_config.borrow_mut() = server_config;
         *self.rules.borrow_mut() = Rc::new(papers.rules());
+        if !same_clients {
+            self.client_authorities.send_replace(true);
+        }
         // Connections to the servers need not end because the door has a new certificate, or somebody else has.
         if !changed.is_empty() {
             self.upstream.reload(tls, &|way| changed.contains(way));

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod filter;
+pub mod from_json;
 pub mod health;
 pub mod hub;
 pub mod limits;

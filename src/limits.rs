@@ -347,6 +347,10 @@ pub const JOIN_LOOK_MAX: Duration = Duration::from_secs(5);
 pub const JOIN_WAIT_SECS_MAX: u64 = 86_400;
 /// How long `check` gives one server: to resolve, to connect, to answer.
 pub const CHECK_SERVER_SECS_MAX: u64 = 10;
+/// How often it is looked, while a connection is open, whether the clock has been set beyond the end of its client's
+/// certificate.
+pub const CLIENT_CERTIFICATE_LOOK_EVERY: Duration = Duration::from_secs(60);
+
 /// Free bytes in `state_dir` below which `check` says that there is no room: a dozen small files, each twice while it is
 /// written, in blocks of 4 KiB.
 pub const STATE_DIR_FREE_BYTES_MIN: u64 = 96 * 1024;

@@ -1219,8 +1219,8 @@ fn status_prints_what_the_hub_says() {
         told(&output)
     );
     let output = ask(ANSWER, &["--json"]);
-    let json: edge_hub::admin::status::Status = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(json.node_name, "gw-1");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["node_name"], "gw-1");
     for (answer, part) in [
         (
             &b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"[..],

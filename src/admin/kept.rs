@@ -4,7 +4,8 @@
 use crate::access::hex::{from_hex, to_hex};
 use crate::cache::Shown;
 use crate::cache::key::Key;
-use serde::{Deserialize, Serialize};
+use crate::from_json::read_from_json;
+use serde::Serialize;
 
 /// In the place of a length: no more records.
 pub const END: u32 = u32::MAX;
@@ -12,9 +13,9 @@ pub const END: u32 = u32::MAX;
 /// The socket's name in `run_dir`.
 pub const SOCKET: &str = "control";
 
+read_from_json! {
 /// A collection, as JSON in a record. Every field may be missing in what another version sent.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Row {
     /// Its number in this run of the hub.
     pub id: u64,
@@ -32,6 +33,7 @@ pub struct Row {
     pub age_secs: u64,
     /// How dear it is: `pinned`, `named`, `wild`, `unwanted`.
     pub class: String,
+}
 }
 
 impl Row {
@@ -74,10 +76,11 @@ pub fn put_end(out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::from_json::object;
 
     #[test]
     fn what_another_version_sends_is_read_as_far_as_it_goes() {
-        let row: Row = serde_json::from_str(r#"{"id":7,"new":1}"#).expect("JSON");
+        let row: Row = object(r#"{"id":7,"new":1}"#).expect("JSON");
         assert_eq!((row.id, row.key()), (7, None));
     }
 }

@@ -1,11 +1,13 @@
 //! What the hub says about itself under `/status`, for the one who fills it in and for the one who reads it. Every field
 //! may be missing in what another version sent. No token, no key and no body of an object ever stands here.
 
-use serde::{Deserialize, Serialize};
+use crate::from_json::{FromJson, read_from_json};
+use serde::Serialize;
+use serde_json::Value;
 
+read_from_json! {
 /// The whole answer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Status {
     /// Of the program, such as `0.1.0`.
     pub version: String,
@@ -36,9 +38,10 @@ pub struct Status {
     /// What somebody should do something about, a sentence each.
     pub warnings: Vec<String>,
 }
+}
 
 /// Up, down, or not yet known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reach {
     /// It answers.
@@ -47,13 +50,23 @@ pub enum Reach {
     Down,
     /// It was not asked yet.
     #[default]
-    #[serde(other)]
     Unknown,
 }
 
+/// A word that is not known says nothing.
+impl FromJson for Reach {
+    fn read(&mut self, json: &Value) {
+        *self = match json.as_str() {
+            Some("up") => Reach::Up,
+            Some("down") => Reach::Down,
+            _ => Reach::Unknown,
+        };
+    }
+}
+
+read_from_json! {
 /// The link to the cloud.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Link {
     /// Up if any server is.
     pub state: Reach,
@@ -62,10 +75,11 @@ pub struct Link {
     /// Why it is down.
     pub reason: Option<String>,
 }
+}
 
+read_from_json! {
 /// One API server.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Server {
     /// `https://host:port`.
     pub url: String,
@@ -80,20 +94,22 @@ pub struct Server {
     /// Requests and watches under way on them.
     pub streams: u32,
 }
+}
 
+read_from_json! {
 /// What is known of callers' tokens.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Tokens {
     /// Of which it is remembered what the API server said.
     pub remembered: u64,
     /// Whose keys are known, so that new tokens can be told from others without the API server.
     pub issuer: Option<String>,
 }
+}
 
+read_from_json! {
 /// Where answers are kept.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Store {
     /// `ring` or `ram`.
     pub kind: String,
@@ -112,10 +128,11 @@ pub struct Store {
     /// Of a `ring`.
     pub flash: Option<Flash>,
 }
+}
 
+read_from_json! {
 /// What only a store on flash has to tell. Counters without another word are of this run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Flash {
     /// Bytes of its files.
     pub file_bytes: u64,
@@ -154,10 +171,11 @@ pub struct Flash {
     /// Why nothing is written any more.
     pub off: Option<String>,
 }
+}
 
+read_from_json! {
 /// What is known of the wear of one device.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct FlashDevice {
     /// `mmc0:0001`, `ubi0`.
     pub device: String,
@@ -168,10 +186,11 @@ pub struct FlashDevice {
     /// Times that UBI has erased the block that was erased most often.
     pub erases_max: Option<u64>,
 }
+}
 
+read_from_json! {
 /// One collection that is kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Collection {
     /// The name that the asking program gives itself.
     pub agent: String,
@@ -196,6 +215,7 @@ pub struct Collection {
     /// Since its last change or bookmark.
     pub age_secs: u64,
 }
+}
 
 impl Default for Collection {
     fn default() -> Collection {
@@ -216,7 +236,7 @@ impl Default for Collection {
 }
 
 /// Whether a collection can be served, and whether it follows the cloud.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CollectionState {
     /// Every item of one version, and followed.
@@ -226,23 +246,35 @@ pub enum CollectionState {
     /// Whole at its version, at which it stays until it is listed again: the store could not follow.
     Behind,
     /// Whole at its version, and no longer followed.
-    #[serde(other)]
     Frozen,
 }
 
+/// A word that is not known promises least.
+impl FromJson for CollectionState {
+    fn read(&mut self, json: &Value) {
+        *self = match json.as_str() {
+            Some("complete") => CollectionState::Complete,
+            Some("filling") => CollectionState::Filling,
+            Some("behind") => CollectionState::Behind,
+            _ => CollectionState::Frozen,
+        };
+    }
+}
+
+read_from_json! {
 /// Connections of clients.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Connections {
     /// Now.
     pub open: u64,
     /// Allowed.
     pub max: u64,
 }
+}
 
+read_from_json! {
 /// Answers since the start, by where they came from.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Requests {
     /// Passed on from a server.
     pub cloud: u64,
@@ -251,10 +283,11 @@ pub struct Requests {
     /// The hub's own: refusals and 503.
     pub hub: u64,
 }
+}
 
+read_from_json! {
 /// One certificate that the hub uses.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Certificate {
     /// What for: `serving`, `hub ca`, `client`, `identity system:node:gw-1`.
     pub what: String,
@@ -266,4 +299,49 @@ pub struct Certificate {
     pub days_left: i64,
     /// When the hub begins to ask the cluster for a new one, if it does that itself.
     pub renewed_from: Option<String>,
+}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::from_json::tests::change;
+
+    #[test]
+    fn every_field_is_read_as_it_was_written() {
+        let mut status = Status {
+            servers: vec![Server::default()],
+            flash_devices: vec![FlashDevice::default()],
+            collections: vec![Collection::default()],
+            certificates: vec![Certificate::default()],
+            warnings: vec![String::new()],
+            ..Status::default()
+        };
+        status.link.reason = Some(String::new());
+        status.servers[0].last_error = Some(String::new());
+        status.tokens.issuer = Some(String::new());
+        status.store.flash = Some(Flash {
+            off: Some(String::new()),
+            ..Flash::default()
+        });
+        let device = &mut status.flash_devices[0];
+        device.life_used_percent = Some(0);
+        device.reserve_used_percent = Some(0);
+        device.erases_max = Some(0);
+        let collection = &mut status.collections[0];
+        collection.namespace = Some(String::new());
+        collection.selector = Some(String::new());
+        status.certificates[0].renewed_from = Some(String::new());
+        let mut json = serde_json::to_value(&status).unwrap();
+        change(&mut json);
+        json["link"]["state"] = "down".into();
+        json["servers"][0]["state"] = "up".into();
+        json["certificates"][0]["days_left"] = (-3).into();
+        for state in ["complete", "filling", "behind", "frozen"] {
+            json["collections"][0]["state"] = state.into();
+            let mut read = Status::default();
+            read.read(&json);
+            assert_eq!(serde_json::to_value(&read).unwrap(), json);
+        }
+    }
 }

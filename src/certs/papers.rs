@@ -302,8 +302,13 @@ impl Papers {
     /// Whether everything at the door is as it was: the serving pair, and whose certificates are accepted and for whom.
     pub fn same_door(&self, other: &Papers) -> bool {
         self.serving.fingerprint() == other.serving.fingerprint()
-            && same_roots(self.clients.as_ref(), other.clients.as_ref())
+            && self.same_clients(other)
             && self.rules() == other.rules()
+    }
+
+    /// Whether certificates of clients are of the same CAs.
+    pub fn same_clients(&self, other: &Papers) -> bool {
+        same_roots(self.clients.as_ref(), other.clients.as_ref())
     }
 
     /// The ways whose connections are no longer what they should be: all of them if the CA of the servers has changed, else

@@ -13,6 +13,7 @@ use crate::admin::status::{
 };
 use crate::config::admin_listen;
 use crate::error::Exit;
+use crate::from_json::object;
 use crate::limits::{CERT_WARN_DAYS, CLI_REPLY_SECS_MAX};
 use crate::sys::clock::{rfc3339, system_unix_secs};
 
@@ -25,12 +26,12 @@ pub(super) fn status(config: &Path, json: bool) -> Exit {
             say(body.trim_end());
             Exit::Ok
         }
-        Ok(body) => match serde_json::from_str::<Status>(&body) {
-            Ok(status) => {
+        Ok(body) => match object::<Status>(&body) {
+            Some(status) => {
                 say(show(&status, system_unix_secs()).trim_end());
                 Exit::Ok
             }
-            Err(_) => not_running(at, "what answers there is no edge-hub"),
+            None => not_running(at, "what answers there is no edge-hub"),
         },
         Err(why) => not_running(at, &why),
     }
@@ -339,7 +340,7 @@ mod tests {
             (r#"{"link":{"state":"down"},"new":1}"#, Reach::Down),
             (r#"{"link":{"state":"odd"}}"#, Reach::Unknown),
         ] {
-            let status: Status = serde_json::from_str(text).expect(text);
+            let status: Status = object(text).expect(text);
             assert_eq!(status.link.state, state, "{text}");
         }
     }

@@ -2,20 +2,21 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::error::{ConfigError, Problems};
 use super::keys::{IDENTITY_KEYS, KEYS, Kind, nearest};
 use super::places::{Places, Step};
 use super::values::byte_count;
+use crate::from_json::{FromJson, read_from_json};
 use crate::limits::{
     CACHE_BYTES_DEFAULT, CONNECTIONS_DEFAULT, DAILY_WRITE_BYTES_DEFAULT, FLUSH_SECS_DEFAULT,
 };
 
+read_from_json! {
 /// The file, key by key. `Default` is what stands for a key that is not there; [`KEYS`] shows the same to people.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "KEYS has the text of each key")]
 pub struct File {
     pub servers: Vec<String>,
@@ -60,17 +61,18 @@ pub struct File {
     pub header_timeout_ms: u64,
     pub connections_max: u64,
 }
+}
 
+read_from_json! {
 /// One entry of `identities` as it is written.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "IDENTITY_KEYS has the text of each key")]
 pub struct FileIdentity {
     pub cn: String,
-    #[serde(default)]
     pub o: Option<String>,
     pub cert: String,
     pub key: String,
+}
 }
 
 impl Default for File {
@@ -152,11 +154,9 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<(File, Problems), ConfigE
             Some(key) => fits(name, &key.kind, value, &mut problems),
         },
     );
-    // What remains has the right shape; should the table and the struct ever differ, serde has the last word.
-    let file = serde_json::from_value(Value::Object(map)).unwrap_or_else(|e| {
-        problems.add("", e.to_string(), "see the table of keys in the README");
-        File::default()
-    });
+    // What remains has the right shape.
+    let mut file = File::default();
+    file.read(&Value::Object(map));
     Ok((file, problems))
 }
 
@@ -350,5 +350,38 @@ fn short(value: &Value) -> String {
         Value::Object(_) => "{...}".to_owned(),
         Value::String(text) => super::error::quoted(text),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::from_json::tests::change;
+    use serde_json::json;
+
+    #[test]
+    fn every_key_is_read_into_its_field() {
+        let mut json = serde_json::to_value(File::default()).unwrap();
+        for (name, value) in json.as_object_mut().unwrap() {
+            match value {
+                _ if name == "identities" => {
+                    *value = json!([{ "cn": "", "o": "", "cert": "", "key": "" }]);
+                }
+                Value::Null => *value = "".into(),
+                Value::Array(list) if list.is_empty() => list.push("".into()),
+                _ => {}
+            }
+        }
+        change(&mut json);
+        let mut file = File::default();
+        file.read(&json);
+        assert_eq!(serde_json::to_value(&file).unwrap(), json);
+    }
+
+    #[test]
+    fn null_takes_what_stands_without_it() {
+        let mut file = File::default();
+        file.read(&json!({ "own_addresses": null, "node_name": null }));
+        assert_eq!((file.own_addresses, file.node_name), (None, None));
     }
 }

@@ -83,19 +83,18 @@ impl Tail {
     pub fn pieces(self) -> impl Iterator<Item = Bytes> {
         let mut zeros = self.zeros;
         let mut last = Some(self.bytes);
+        // All pieces share these. A constant would lie in the program, on flash.
+        let shared = Bytes::from(vec![0; zeros.min(PIECE_BYTES as u64) as usize]);
         std::iter::from_fn(move || {
-            let some = zeros.min(ZEROS.len() as u64);
+            let some = zeros.min(shared.len() as u64);
             zeros -= some;
             match some {
                 0 => last.take().map(Bytes::from),
-                _ => Some(Bytes::from_static(&ZEROS[..some as usize])),
+                _ => Some(shared.slice(..some as usize)),
             }
         })
     }
 }
-
-/// What a list is filled up with.
-static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 
 impl Rewriter {
     /// For a list in this encoding of items of this kind, which may grow so.

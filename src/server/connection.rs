@@ -18,11 +18,12 @@ use hyper::service::service_fn;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 /// Serves one TLS connection to its end.
@@ -35,6 +36,8 @@ pub async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr) {
         return log::debug!("client={from} listen={local} turned away: it is not on this machine");
     }
     let origin = Origin::new(from, local);
+    // Seen from before the handshake on, which may last.
+    let authorities = shared.client_authorities();
     let acceptor = TlsAcceptor::from(shared.server_config());
     let handshake = acceptor.accept_with(stream, |session| {
         session.set_buffer_limit(Some(limits::TLS_BUFFER_BYTES))
@@ -45,16 +48,73 @@ pub async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr) {
         Err(_) => return log::debug!("client={from} TLS did not complete in time"),
     };
     let session = stream.get_ref().1;
+    let mut shown = None;
     let proof = match session.peer_certificates().and_then(|chain| chain.first()) {
         None => Proof::Nothing,
-        Some(certificate) => match CertificateFields::read(certificate).and_then(|c| c.subject()) {
-            Ok(subject) => Proof::Certificate(subject),
-            // Verified, and yet unreadable: nobody, not even an anonymous caller.
-            Err(error) => return log::warn!("client={from} subject of its certificate: {error}"),
-        },
+        Some(certificate) => {
+            let fields = CertificateFields::read(certificate);
+            let read = fields.and_then(|c| Ok((c.subject()?, c.not_after_unix_secs)));
+            match read {
+                Ok((subject, not_after)) => {
+                    shown = Some(Shown {
+                        not_after,
+                        authorities,
+                    });
+                    Proof::Certificate(subject)
+                }
+                // Verified, and yet unreadable: nobody, not even an anonymous caller.
+                Err(error) => {
+                    return log::warn!("client={from} subject of its certificate: {error}");
+                }
+            }
+        }
     };
     let h2 = session.alpn_protocol() == Some(b"h2");
-    serve_http(shared, Wire::Tls(Box::new(stream)), h2, proof, origin).await;
+    let client = Client {
+        proof,
+        origin,
+        shown,
+    };
+    serve_http(shared, Wire::Tls(Box::new(stream)), h2, client).await;
+}
+
+/// Who is at the other end.
+struct Client {
+    proof: Proof,
+    origin: Origin,
+    /// Of a client with a certificate.
+    shown: Option<Shown>,
+}
+
+/// What a proof by certificate hangs on beyond the handshake.
+struct Shown {
+    /// Unix seconds.
+    not_after: u64,
+    authorities: watch::Receiver<bool>,
+}
+
+/// Resolves when a connection takes no more requests: the hub ends, or what the client has proven counts no more. It was
+/// looked at in the handshake alone, and a connection may live for months. What is under way goes on, as at the API server.
+async fn has_had_its_time(shared: Rc<Shared>, shown: Option<Shown>) {
+    let mut draining = pin!(shared.draining());
+    let Some(mut shown) = shown else {
+        return draining.await;
+    };
+    loop {
+        let now = shared.clock().now();
+        let Some(left) = (shown.not_after + 1)
+            .checked_sub(now)
+            .filter(|left| *left > 0)
+        else {
+            return;
+        };
+        // The clock may be set meanwhile. All arms are cancel-safe.
+        tokio::select! {
+            () = &mut draining => return,
+            _ = shown.authorities.changed() => return,
+            () = sleep(limits::CLIENT_CERTIFICATE_LOOK_EVERY.min(Duration::from_secs(left))) => {}
+        }
+    }
 }
 
 /// Whether somebody comes to an address that only this machine and its containers should reach, and is on another.
@@ -93,14 +153,12 @@ pub async fn serve_local(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr
     };
     match timeout(shared.head_timeout(), begins_h2(&stream)).await {
         Ok(Some(h2)) => {
-            serve_http(
-                shared,
-                Wire::Tcp(stream),
-                h2,
+            let client = Client {
                 proof,
-                Origin::new(from, local),
-            )
-            .await
+                origin: Origin::new(from, local),
+                shown: None,
+            };
+            serve_http(shared, Wire::Tcp(stream), h2, client).await;
         }
         _ => log::debug!("client={from} said nothing"),
     }
@@ -124,14 +182,14 @@ async fn begins_h2(stream: &TcpStream) -> Option<bool> {
     }
 }
 
-async fn serve_http(shared: Rc<Shared>, stream: Wire, h2: bool, proof: Proof, origin: Origin) {
+async fn serve_http(shared: Rc<Shared>, stream: Wire, h2: bool, client: Client) {
     match h2 {
-        true => Box::pin(serve_h2(shared, stream, proof, origin)).await,
-        false => Box::pin(serve_h1(shared, stream, proof, origin)).await,
+        true => Box::pin(serve_h2(shared, stream, client)).await,
+        false => Box::pin(serve_h1(shared, stream, client)).await,
     }
 }
 
-async fn serve_h1(shared: Rc<Shared>, stream: Wire, proof: Proof, origin: Origin) {
+async fn serve_h1(shared: Rc<Shared>, stream: Wire, client: Client) {
     let refusal = RefusalCell::default();
     let backlog = Backlog::default();
     let guarded = Guarded::new(
@@ -140,7 +198,7 @@ async fn serve_h1(shared: Rc<Shared>, stream: Wire, proof: Proof, origin: Origin
         refusal.clone(),
         backlog.clone(),
     );
-    let peer = Peer::new(proof, origin, refusal, Some(backlog));
+    let peer = Peer::new(client.proof, client.origin, refusal, Some(backlog));
     let busy = Rc::clone(&peer.busy);
     let service = service(&shared, peer);
     let connection = hyper::server::conn::http1::Builder::new()
@@ -154,14 +212,14 @@ async fn serve_h1(shared: Rc<Shared>, stream: Wire, proof: Proof, origin: Origin
         connection,
         |c| c.graceful_shutdown(),
         &busy,
-        shared.draining(),
+        has_had_its_time(shared, client.shown),
         linger,
     )
     .await;
 }
 
-async fn serve_h2(shared: Rc<Shared>, stream: Wire, proof: Proof, origin: Origin) {
-    let peer = Peer::new(proof, origin, RefusalCell::default(), None);
+async fn serve_h2(shared: Rc<Shared>, stream: Wire, client: Client) {
+    let peer = Peer::new(client.proof, client.origin, RefusalCell::default(), None);
     let busy = Rc::clone(&peer.busy);
     let service = service(&shared, peer);
     let connection = hyper::server::conn::http2::Builder::new(Executor)
@@ -183,7 +241,7 @@ async fn serve_h2(shared: Rc<Shared>, stream: Wire, proof: Proof, origin: Origin
         connection,
         |c| c.graceful_shutdown(),
         &busy,
-        shared.draining(),
+        has_had_its_time(shared, client.shown),
         linger,
     )
     .await;

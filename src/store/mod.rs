@@ -6,6 +6,7 @@
 
 pub mod ram;
 pub mod ring;
+pub mod sorted;
 pub mod view;
 
 pub use view::{Item, Lost, One, Reading, View};

@@ -16,9 +16,9 @@ use nix::sys::socket::{
     recvfrom, sendto, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::{fmt, io};
 
 /// Why a question to the kernel has no good answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +38,9 @@ pub enum NetlinkError {
 impl fmt::Display for NetlinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Socket(errno) => write!(f, "no netlink socket: {}", errno.desc()),
-            Self::Refused(errno) => write!(f, "the kernel refused: {} ({errno:?})", errno.desc()),
+            // In the words of libc, which the program has already; those of nix are 8 KB more.
+            Self::Socket(errno) => write!(f, "no netlink socket: {}", io::Error::from(*errno)),
+            Self::Refused(errno) => write!(f, "the kernel refused: {}", io::Error::from(*errno)),
             Self::Silent => write!(f, "the kernel did not answer in {NETLINK_WAIT_SECS_MAX} s"),
             Self::Malformed => write!(f, "the kernel's answer has wrong lengths"),
             Self::TooMany => write!(

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
-use std::fmt;
+use std::{fmt, io};
 
 /// The limit on open descriptors (RLIMIT_NOFILE) after it was asked to be raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,8 @@ pub struct RlimitError(Errno);
 
 impl fmt::Display for RlimitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot raise the limit on open files: {}", self.0.desc())
+        let why = io::Error::from(self.0);
+        write!(f, "cannot raise the limit on open files: {why}")
     }
 }
 

@@ -9,7 +9,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::door::{Door, SOON};
-use crate::local::{NODE, make_node};
+use crate::local::{NODE, make_node, with_local_port};
 use crate::offline::{kept, unknown};
 use crate::support::cluster::Cluster;
 use crate::support::http::{Call, Client};
@@ -160,9 +160,13 @@ fn set_back_ten_years_nothing_that_has_ended_counts_again() {
 
 #[test]
 fn set_forward_ten_years_it_says_so_and_is_well_when_that_is_over() {
-    let mut door = Door::new("c-ahead");
+    let cluster = Cluster::shared();
+    make_node(cluster);
+    let mut door = Door::with(cluster, "c-ahead", |setup| with_local_port(setup, cluster));
     let library = wrong_clock(&door);
     door.client().get(&door.maps("")).expect(200);
+    let node = |door: &Door| door.hub.local().agent("kubelet/v1").get(NODE);
+    node(&door).expect(200);
     boot(&mut door, &library, TEN_YEARS);
     door.hub.sees_offline();
     let reason = door.hub.status()["link"]["reason"].to_string();
@@ -170,11 +174,16 @@ fn set_forward_ten_years_it_says_so_and_is_well_when_that_is_over() {
         reason.contains("expired, or this clock is wrong"),
         "{reason}"
     );
-    // What is kept is told meanwhile.
-    kept(&door.client().get(&door.maps("")));
+    // What is kept is told meanwhile to those whose proof has no end. A token has one, and it may have come.
+    kept(&node(&door));
+    unknown(&door.client().get(&door.maps("")));
     boot(&mut door, &library, 0);
     door.hub.sees_online();
     door.client().get(&door.maps("")).expect(200);
+    door.cut();
+    kept(&node(&door));
+    kept(&door.client().get(&door.maps("")));
+    door.mend();
     assert_eq!(door.hub.status()["warnings"], serde_json::json!([]));
     let last = door.hub.folder("state_dir").join("last-time");
     let last = std::fs::read_to_string(last).expect("it is kept");

@@ -15,7 +15,7 @@ use crate::join::base64;
 use crate::local::{NODE, make_node};
 use crate::offline::{kept, unknown};
 use crate::support::cluster::Cluster;
-use crate::support::http::{Call, Client, JSON, Reply};
+use crate::support::http::{Call, Client, Connection, JSON, Reply};
 use crate::support::until;
 
 const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
@@ -222,6 +222,9 @@ fn a_pair_that_has_run_out_takes_nothing_with_it() {
     let maps = door.client().get(&door.maps("")).expect(200);
     assert_eq!(maps.header("edge-hub-cache"), "");
     kubelet.get(NODE).expect(401);
+    // Nor does anybody else's token come in beside it.
+    let both = kubelet.clone().bearer(&door.token);
+    both.get(&door.maps("")).expect(401);
     assert_eq!(door.hub.status()["link"]["state"], "up");
     // And goes again: the box has what it had, also after a power cut.
     door.cut();
@@ -258,12 +261,56 @@ fn digest(door: &Door, n: usize) -> String {
     sum.split(' ').next().expect("a word").to_string()
 }
 
-/// Whether the hub lets a certificate in at all.
-fn is_known(door: &Door, name: &str) -> bool {
+fn client_of(door: &Door, name: &str) -> Client {
     let [certificate, key] =
         ["crt", "key"].map(|end| door.dir.path().join(format!("{name}.{end}")));
-    let client = door.hub.client().certificate(&certificate, &key);
+    door.hub.client().certificate(&certificate, &key)
+}
+
+/// Whether the hub lets a certificate in at all. Over HTTP/1.1: a client of HTTP/2 may wait for long for an answer on a
+/// connection whose handshake was refused in the end.
+fn is_known(door: &Door, name: &str) -> bool {
+    let client = client_of(door, name).http1();
     client.send(Call::get("/version")).is_ok()
+}
+
+fn version(connection: &mut Connection) -> Result<u16, String> {
+    let sent = connection.send(Call::get("/version"));
+    sent.and_then(Reply::whole).map(|reply| reply.status)
+}
+
+/// The handshake was long ago: a connection proves no more than the certificate that it began with.
+#[test]
+fn a_connection_ends_with_the_certificate_of_its_client() {
+    let cluster = Cluster::shared();
+    make_node(cluster);
+    let door = Door::with(cluster, "r-ends", |setup| {
+        setup.identity(cluster, "system:node:*", "node")
+    });
+    let ends = now() + 10;
+    let (certificate, key) = certificate(&door, "short", ends - 3600, ends);
+    let kubelet = door.hub.client().certificate(&certificate, &key);
+    let path = "/api/v1/nodes?watch=1&resourceVersion=0&fieldSelector=metadata.name%3Dedge-1";
+    let mut watch = kubelet.watch(path, JSON);
+    watch.event(SOON);
+    let connections = [kubelet.clone(), kubelet.clone().http1()];
+    let mut connections = connections.map(|client| client.connect().expect("a connection"));
+    for connection in &mut connections {
+        assert_eq!(version(connection), Ok(200));
+    }
+    for connection in &mut connections {
+        until("it is over", SOON, || version(connection).err());
+        assert!(now() >= ends, "and not before");
+    }
+    assert!(kubelet.connect().and_then(|mut c| version(&mut c)).is_err());
+    // What is under way goes on, as at the API server.
+    let patch = json!({ "metadata": { "labels": { "rotation": "ends" } } });
+    let mut call = Call::json(Method::PATCH, NODE, &patch);
+    call.headers = vec![("content-type", "application/merge-patch+json")];
+    cluster.admin().call(call).expect(200);
+    until("the change", SOON, || {
+        (watch.event(SOON).kind == "MODIFIED").then_some(())
+    });
 }
 
 #[test]
@@ -317,10 +364,21 @@ fn the_clients_ca_is_read_again_when_it_changes() {
     });
     admin.get("/version").expect(200);
     assert!(is_known(&door, "user"));
+    let mut open = client_of(&door, "user").connect().expect("a connection");
+    assert_eq!(version(&mut open), Ok(403), "known, and not listed");
+    let mut admins = admin.connect().expect("a connection");
+    let mut watch = admin.watch("/api/v1/namespaces?watch=true", JSON);
     std::fs::write(&authorities, &ours).expect("a file");
     until("the other CA is gone", Duration::from_secs(5), || {
         (!is_known(&door, "user")).then_some(())
     });
     admin.get("/version").expect(200);
+    // Who has come before goes with it; the others come again, and what they were told goes on.
+    until("its connection is over", SOON, || version(&mut open).err());
+    until("the other's too", SOON, || version(&mut admins).err());
+    cluster.namespace("r-ca-after");
+    until("the new namespace", SOON, || {
+        (watch.event(SOON).meta.name == "r-ca-after").then_some(())
+    });
     assert_eq!(door.hub.status()["warnings"], json!([]));
 }

@@ -5,14 +5,13 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-
 use super::source::{Kept, Piece, See, SourceError};
 use crate::access::hex::to_hex;
 use crate::admin::kept::{END, Row, SOCKET};
 use crate::admin::status::Store;
 use crate::cache::note::Note;
 use crate::error::Failure;
+use crate::from_json::{FromJson, object};
 use crate::limits::{CLI_RECORD_BYTES_MAX, CLI_SILENCE_SECS_MAX, HEAD_BYTES_MAX};
 use crate::store::ring::report::SegmentState;
 
@@ -99,12 +98,15 @@ impl Hub {
         Ok(())
     }
 
-    fn all<T: DeserializeOwned>(&self, method: &str, target: &str) -> Result<Vec<T>, SourceError> {
+    fn all<T: FromJson + Default>(
+        &self,
+        method: &str,
+        target: &str,
+    ) -> Result<Vec<T>, SourceError> {
         let mut answer = self.ask(method, target)?;
         let mut all = Vec::new();
         while let Some(record) = answer.record()? {
-            // As text: so it is read by what reads the status.
-            all.push(serde_json::from_str(&text(record)?).map_err(|_| unreadable())?);
+            all.push(object(&text(record)?).ok_or_else(unreadable)?);
         }
         Ok(all)
     }

@@ -7,13 +7,12 @@ use super::Findings;
 use crate::admin::status::Status;
 use crate::cli::status::fetch;
 use crate::config::{ClientFrom, Config};
+use crate::from_json::object;
 
 /// The hub that runs now with this configuration's admin address, if one does.
 pub(super) fn running(config: &Config) -> Option<Status> {
     let body = fetch(config.admin_listen).ok()?;
-    serde_json::from_str(&body)
-        .ok()
-        .filter(|status: &Status| !status.version.is_empty())
+    object(&body).filter(|status: &Status| !status.version.is_empty())
 }
 
 pub(super) fn check(findings: &mut Findings, config: &Config, running: Option<Status>) {

@@ -5,8 +5,8 @@ use super::record::State;
 use super::seal::Keys;
 use crate::limits;
 use crate::store::Class;
+use crate::store::sorted::SortedMap;
 use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Why a collection stays where it is, or a fill was given up.
@@ -77,7 +77,7 @@ pub struct Durable {
 #[derive(Default)]
 pub struct Waiting {
     /// By key digest.
-    pub changes: BTreeMap<u64, Change>,
+    pub changes: SortedMap<u64, Change>,
     /// Bytes of their records.
     pub bytes: usize,
     /// When they shall be written; `None`: there is nothing to write.

@@ -11,9 +11,9 @@ use super::log::{AppendError, Log, Place};
 use super::media::Media;
 use super::record::{self, Record, Wear};
 use crate::limits;
+use crate::store::sorted::SortedMap;
 use crate::store::{Change, Class};
 use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -69,8 +69,8 @@ pub struct Counts {
 pub struct Engine<M> {
     pub(super) log: Log<M>,
     pub(super) settings: Settings,
-    pub(super) collections: BTreeMap<u64, Collection>,
-    pub(super) fills: BTreeMap<u64, Fill>,
+    pub(super) collections: SortedMap<u64, Collection>,
+    pub(super) fills: SortedMap<u64, Fill>,
     /// Log ids of collections that are gone, until that is durable.
     dropped: Vec<u64>,
     dropped_due: Option<Duration>,
@@ -96,8 +96,8 @@ impl<M: Media> Engine<M> {
             log,
             budget: Budget::new(settings.daily, None, now.up),
             settings,
-            collections: BTreeMap::new(),
-            fills: BTreeMap::new(),
+            collections: SortedMap::new(),
+            fills: SortedMap::new(),
             dropped: Vec::new(),
             dropped_due: None,
             next_log_id: 1,
@@ -417,7 +417,7 @@ impl<M: Media> Engine<M> {
         if part.describes {
             pack.add(&describe(collection));
         }
-        for (digest, change) in &collection.waiting.changes {
+        for (digest, change) in collection.waiting.changes.iter() {
             match &change.put {
                 Some((key, value)) => {
                     part.puts.push((*digest, pack.records));

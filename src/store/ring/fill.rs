@@ -336,7 +336,7 @@ impl<M: Media> Engine<M> {
         let next_log_id = self.next_log_id;
         let keys = self.log.keys();
         let mut urgency = Urgency::Version;
-        let collection = self.collections.entry(id).or_insert_with(|| {
+        let collection = self.collections.get_or_insert_with(id, || {
             urgency = Urgency::Soon;
             Collection::new(next_log_id, label.class, label.name, label.note)
         });

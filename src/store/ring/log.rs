@@ -4,7 +4,8 @@ use super::layout::{BLOCK, HEADER_BYTES, Header, Opening, blocks};
 use super::media::{Media, Name};
 use super::seal::{FrameKeys, Keys, TAG_BYTES};
 use crate::limits;
-use std::collections::{BTreeMap, VecDeque};
+use crate::store::sorted::SortedMap;
+use std::collections::VecDeque;
 use std::io;
 
 /// Where a frame lies.
@@ -78,11 +79,11 @@ pub struct Log<M> {
     /// Blocks of a segment that is made now. Those that are there may have other sizes, until they are made anew.
     blocks_new: u16,
     /// Blocks of each file, in use or free.
-    sizes: BTreeMap<u16, u16>,
+    sizes: SortedMap<u16, u16>,
     /// The fewest of them: what fits there fits everywhere.
     blocks_least: u16,
     /// What was written to each: of those in use, and of those that were released and not begun again.
-    segments: BTreeMap<u16, Segment>,
+    segments: SortedMap<u16, Segment>,
     /// Segments in use, the oldest first; the last is the head.
     order: VecDeque<u16>,
     /// Those that may be begun, in the order in which they were released.
@@ -102,9 +103,9 @@ impl<M: Media> Log<M> {
             media,
             keys,
             blocks_new,
-            sizes: BTreeMap::new(),
+            sizes: SortedMap::new(),
             blocks_least: blocks_new,
-            segments: BTreeMap::new(),
+            segments: SortedMap::new(),
             order: VecDeque::new(),
             free: VecDeque::new(),
             head: None,

@@ -115,7 +115,7 @@ impl<M: Media> Engine<M> {
     /// The records in the segment that somebody points at, in their order.
     fn live_in(&mut self, segment: u16) -> Vec<Live> {
         let mut live = Vec::new();
-        for (id, collection) in &self.collections {
+        for (id, collection) in self.collections.iter() {
             let id = *id;
             let items = collection.table.iter().map(|e| (e.at, e.key));
             live.extend(
@@ -143,7 +143,7 @@ impl<M: Media> Engine<M> {
             let from = fill.replaces().and_then(|id| collections.get(&id));
             fill.placed().all(|e| e.at.segment != segment) || fill.is_lent_by(from)
         });
-        for (number, fill) in &self.fills {
+        for (number, fill) in self.fills.iter() {
             let here = fill.placed().filter(|e| e.at.segment == segment);
             live.extend(here.map(|e| Live {
                 at: e.at,

@@ -10,8 +10,9 @@ use super::record::{Record, Records, Wear};
 use super::seal::Keys;
 use crate::limits;
 use crate::store::Class;
+use crate::store::sorted::SortedMap;
 use nix::errno::Errno;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 
@@ -250,7 +251,7 @@ impl<M: Media> Engine<M> {
 
     fn recover(log: Log<M>, settings: Settings, now: Moment) -> io::Result<Self> {
         let mut engine = Engine::new(log, settings, now);
-        let mut found: BTreeMap<u64, Found> = BTreeMap::new();
+        let mut found: SortedMap<u64, Found> = SortedMap::new();
         let mut wear: Option<Wear> = None;
         let mut log_id_max = 0;
         let mut order = 0;
@@ -393,7 +394,7 @@ impl<M: Media> Engine<M> {
 
 /// Takes a record in. Gives its log id.
 fn see(
-    found: &mut BTreeMap<u64, Found>,
+    found: &mut SortedMap<u64, Found>,
     keys: &Keys,
     place: Place,
     number: usize,
@@ -416,11 +417,17 @@ fn see(
                 at,
                 own: false,
             };
-            found.entry(put.id).or_default().items.insert(key, entry);
+            found
+                .get_or_insert_with(put.id, Found::default)
+                .items
+                .insert(key, entry);
             put.id
         }
         Record::Delete { id, key } => {
-            found.entry(id).or_default().items.remove(&key);
+            found
+                .get_or_insert_with(id, Found::default)
+                .items
+                .remove(&key);
             id
         }
         Record::Describe {
@@ -429,7 +436,7 @@ fn see(
             name,
             note,
         } => {
-            found.entry(id).or_default().label = Some(Label {
+            found.get_or_insert_with(id, Found::default).label = Some(Label {
                 class,
                 name: name.into(),
                 note: note.into(),
@@ -438,7 +445,7 @@ fn see(
             id
         }
         Record::Commit { id, state } => {
-            let collection = found.entry(id).or_default();
+            let collection = found.get_or_insert_with(id, Found::default);
             collection.order = order;
             collection.marker = Some(Durable {
                 count: state.count,

@@ -3,11 +3,12 @@
 use super::engine::Engine;
 use super::media::Media;
 use super::thread::Stats;
-use serde::{Deserialize, Serialize};
+use crate::from_json::read_from_json;
+use serde::Serialize;
 
+read_from_json! {
 /// One segment that holds something.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct SegmentState {
     /// Of its file.
     pub number: u16,
@@ -21,6 +22,7 @@ pub struct SegmentState {
     pub live: u32,
     /// Places that could not be read when the ring was opened. At the end of the newest segment a power cut leaves one.
     pub bad: u32,
+}
 }
 
 impl<M: Media> Engine<M> {

@@ -11,9 +11,10 @@ use super::record::{Record, Records, Wear};
 use super::recover::{Anew, OpenError};
 use super::report::SegmentState;
 use crate::limits;
+use crate::store::sorted::SortedMap;
 use crate::store::{Change, Class};
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -129,9 +130,9 @@ pub enum Told {
 #[derive(Debug, Clone, Default)]
 pub struct Published {
     /// Objects and bytes of each collection.
-    pub sizes: BTreeMap<u64, (usize, usize)>,
+    pub sizes: SortedMap<u64, (usize, usize)>,
     /// Why collections do not move.
-    pub frozen: BTreeMap<u64, Why>,
+    pub frozen: SortedMap<u64, Why>,
     pub stats: Stats,
 }
 
