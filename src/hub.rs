@@ -20,9 +20,10 @@ use crate::cache::{Cache, cluster_ip};
 use crate::certs::csr::Signer;
 use crate::certs::hub_ca::{self, HubCa};
 use crate::certs::papers::Papers;
+use crate::certs::renewal::left_to_end;
 use crate::cli::logging;
 use crate::config::live::Live;
-use crate::config::{AgentRule, Config, WorkingMode, keep_until_restart};
+use crate::config::{AgentRule, ClientFrom, Config, WorkingMode, keep_until_restart};
 use crate::error::Failure;
 use crate::health::LinkState;
 use crate::limits;
@@ -98,6 +99,8 @@ pub struct Shared {
     pub held: Rc<Held>,
     /// Whose turn it is to be taken up again.
     pub resumes: Rc<Turns>,
+    /// Whose turn it is to find what its client holds.
+    pub looks: Rc<Turns>,
     /// Whose turn it is to be told what the API server has forgotten: it takes memory.
     pub differences: Rc<Turns>,
     tunnels: Arc<Semaphore>,
@@ -322,6 +325,7 @@ async fn prepare(path: PathBuf, config: Config) -> Result<Rc<Shared>, Failure> {
         papers: RefCell::new(papers),
         held: Rc::default(),
         resumes: Turns::new(limits::RESUMES_MAX),
+        looks: Turns::new(limits::LOOKS_MAX),
         differences: Turns::new(1),
         renewal: renewal::Renewal::default(),
         tunnels: Arc::new(Semaphore::new(limits::UPGRADES_MAX)),
@@ -493,7 +497,7 @@ impl Shared {
     }
 
     /// Resolves when the hub is told to end.
-    pub fn draining(&self) -> impl Future<Output = ()> + 'static {
+    pub fn draining(&self) -> impl Future<Output = ()> + 'static + use<> {
         let mut told = self.drain.subscribe();
         async move {
             let _ = told.wait_for(|told| *told).await;
@@ -651,6 +655,7 @@ impl Shared {
         let others = others.chain(&troubles.cache).chain(&troubles.view);
         let others = others.chain(&troubles.control).cloned();
         let others = others.chain(self.renewal.warnings(self));
+        let others = others.chain(self.left_to_end());
         let behind = match self.clock.sanity() {
             Sanity::Plausible => None,
             Sanity::Behind { secs } if secs < limits::CLOCK_BEHIND_SECS => None,
@@ -675,6 +680,21 @@ impl Shared {
             .chain(self.live.warnings())
             .chain(filters)
             .chain(others)
+            .collect()
+    }
+
+    /// Pairs for the way up that the hub does not renew itself, and nobody else has.
+    fn left_to_end(&self) -> Vec<String> {
+        let papers = self.papers.borrow();
+        let own = match self.config.borrow().client_from {
+            ClientFrom::Joined => papers.issued(Signer::Client),
+            ClientFrom::Files => None,
+        };
+        let now = self.clock.now();
+        let pairs = papers.pairs().into_iter();
+        let others = pairs.filter(|(what, pair)| what != "serving" && own != Some(*pair));
+        others
+            .filter_map(|(what, pair)| left_to_end(&what, pair, now))
             .collect()
     }
 

@@ -19,6 +19,8 @@ pub const KNOWN_IDENTITIES_MAX: usize = 64;
 /// Largest token that is read as a JWT, bytes. One that is bound to a pod has 1 to 2 KB; a longest namespace, account, pod
 /// and node add 1 KB.
 pub const JWT_BYTES_MAX: usize = 8 * 1024;
+/// Largest `Authorization` that a connection remembers, bytes, so as not to digest it anew with each request.
+pub const SHOWN_BYTES_MAX: usize = 4 * 1024;
 /// Audiences of one token. Of the API server there are one or two.
 pub const JWT_AUDIENCES_MAX: usize = 16;
 /// Audiences of the API server that are remembered. There is one, and another while it is changed.
@@ -43,6 +45,9 @@ pub const GRANTS_MAX: usize = 256;
 pub const REVIEWS_MAX: usize = 64;
 /// Largest request for a token or a review whose answer is kept, bytes. One for a token has 300, a review of a token 2 KB.
 pub const POSTED_BYTES_MAX: u64 = 8 * 1024;
+/// How long after the hub's start requests wait for the first word of a server before they are answered from what is kept. A
+/// server in reach answers within that; one that is not may take as long as a connection may, and a whole node waits.
+pub const FIRST_WORD_WAIT: Duration = Duration::from_millis(500);
 /// Events that wait for the API server, in memory and on flash: a reboot makes ten a pod, an outage a few an hour.
 pub const EVENTS_MAX: usize = 256;
 /// Bytes that they may take together: one has 500.
@@ -219,6 +224,8 @@ pub const DIFFERENCE_BYTES_MAX: usize = 1024 * 1024;
 pub const DIFFERENCE_EVENT_BYTES: usize = 96;
 /// Objects on each page of a list that the hub asks for by itself, as many as client-go asks for.
 pub const LIST_PAGE_OBJECTS: u32 = 500;
+/// Watches that look at one time where what their clients hold is kept: each takes 1 KB for it.
+pub const LOOKS_MAX: usize = 8;
 /// Held watches that ask the API server at one time to be taken up again: it answers each within a round trip.
 pub const RESUMES_MAX: usize = 8;
 /// How long the head of its answer may take. An API server under load lets a watch wait for as long as any request.

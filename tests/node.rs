@@ -193,6 +193,16 @@ impl Site {
         ]);
     }
 
+    /// Pods of the namespace may read what is no secret.
+    fn let_pods_view(&self) {
+        let bind = ["create", "clusterrolebinding", "view", "--clusterrole=view"];
+        let whom = ["--serviceaccount=default:default"];
+        self.cluster
+            .kubectl()
+            .run(&[&bind[..], &whom].concat())
+            .ok();
+    }
+
     fn delete(&self, pod: &str) {
         self.cluster
             .kubectl()
@@ -301,16 +311,7 @@ fn pods_find_the_hub(release: Release) {
         .set("cache_agents", json!(["*"]))
         .set("filters", json!(["-serviceenvupdater"]))
         .start();
-    site.cluster
-        .kubectl()
-        .run(&[
-            "create",
-            "clusterrolebinding",
-            "view",
-            "--clusterrole=view",
-            "--serviceaccount=default:default",
-        ])
-        .ok();
+    site.let_pods_view();
     site.power_on("https://127.0.0.1:10268", &hub.ca());
     site.wait_ready(true);
     let by_hand = |host: &str, port: &str| {
@@ -458,6 +459,8 @@ fn a_machine_with_a_token_becomes_a_node_behind_its_hub() {
 
 /// How long four pods may take from power-on until all are ready, with no cloud in sight.
 const FOUR_PODS: Duration = Duration::from_secs(6);
+/// The same of twenty.
+const TWENTY_PODS: Duration = Duration::from_secs(15);
 /// On a machine that has other work: so much longer than with the cloud in reach.
 const SLOWER: f64 = 1.5;
 
@@ -509,6 +512,19 @@ impl Site {
     }
 }
 
+/// As on a real node, and not as quick to notice as tests are; and pods get answers.
+fn slow_hub(site: &Site) -> hub::Setup {
+    let node = format!("system:node:{}", site.node.name());
+    site.plain_hub()
+        .identity(&site.cluster, &node, "node")
+        .set("cache_agents", json!(["*"]))
+        .set("connect_timeout_ms", 3000)
+        .set("ping_after_ms", 2000)
+        .set("ping_wait_ms", 2500)
+        .set("probe_min_ms", 1000)
+        .set("probe_max_ms", 5000)
+}
+
 /// A machine that a power cut has ended comes back with no cloud in sight, by what is on its flash: all of its pods, at
 /// other addresses, and the Service leads to them. When the cloud is back, nothing starts again.
 fn comes_back_without_its_cloud(release: Release) {
@@ -517,27 +533,26 @@ fn comes_back_without_its_cloud(release: Release) {
         None => 1,
     };
     let site = Site::new(release);
-    let node = format!("system:node:{}", site.node.name());
-    // As on a real node, and not as quick to notice as tests are.
-    let mut hub = site
-        .plain_hub()
-        .identity(&site.cluster, &node, "node")
-        .set("connect_timeout_ms", 3000)
-        .set("ping_after_ms", 2000)
-        .set("ping_wait_ms", 2500)
-        .set("probe_min_ms", 1000)
-        .set("probe_max_ms", 30000)
-        .start();
+    let mut hub = slow_hub(&site).start();
     site.power_on("https://127.0.0.1:10268", &hub.ca());
     site.wait_ready(true);
     site.make_three_pods();
     site.apply(&[
-        site.pod("api", &["api", "300ms", "/api"], json!({})),
+        site.pod("api", &["api", "300ms", "/api/v1/namespaces/default/configmaps"], json!({})),
         json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "serve", "namespace": "default" },
             "spec": { "selector": { "app": "serve" }, "ports": [{ "port": 80, "targetPort": 8080 }] } }),
     ]);
     let pods = ["api", "hostnet", "serve", "tick"];
     site.wait_pods(&pods);
+    site.let_pods_view();
+    let answered = || {
+        let lines = site.node.printed("api");
+        lines
+            .iter()
+            .filter(|line| line.contains(" 200 OK "))
+            .count()
+    };
+    until("a pod is answered", NODE, || (answered() > 0).then_some(()));
     let with_cloud = site.power_cycle(&mut hub, "up", 8);
     eprintln!("all ready with the cloud in reach after {with_cloud:?}");
     site.wait_ready(true);
@@ -560,6 +575,10 @@ fn comes_back_without_its_cloud(release: Release) {
             (told == [4.0, 0.0]).then_some(())
         });
         until("the Service leads to its pod", NODE, || site.asks("serve"));
+        let so_far = answered();
+        until("a pod is answered", NODE, || {
+            (answered() > so_far).then_some(())
+        });
     }
     let before = site.node.tasks();
     let lines = hub.log().lines().count();
@@ -595,6 +614,52 @@ fn comes_back_without_its_cloud(release: Release) {
         site.asks("serve").is_some()
     });
     assert_eq!(site.node.tasks(), before, "the same containers as before");
+}
+
+/// As many pods as a busy box has.
+#[test]
+fn twenty_pods_come_back_without_their_cloud() {
+    if std::env::var_os("EDGE_HUB_TEST_LONG").is_none() {
+        return;
+    }
+    let site = Site::new(Release::V1_36);
+    let mut hub = slow_hub(&site).start();
+    site.power_on("https://127.0.0.1:10268", &hub.ca());
+    site.wait_ready(true);
+    site.make_three_pods();
+    let more: Vec<String> = (0..17).map(|n| format!("t{n:02}")).collect();
+    let pods: Vec<Value> = more
+        .iter()
+        .map(|name| site.pod(name, &["tick", "1s"], json!({})))
+        .collect();
+    site.apply(&pods);
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    let pods = [&["hostnet", "serve"], &more[..], &["tick"]].concat();
+    site.wait_pods(&pods);
+    let with_cloud = site.power_cycle(&mut hub, "up", 40);
+    site.wait_ready(true);
+    site.wait_pods(&pods);
+    let took = site.power_cycle(&mut hub, "down", 40);
+    eprintln!("20 pods without a cloud after {took:?}, with it after {with_cloud:?}");
+    assert!(took <= TWENTY_PODS.max(with_cloud.mul_f64(SLOWER)));
+}
+
+/// A machine that is switched on for the first time while it is cut off knows nothing: it waits, and harms nothing.
+#[test]
+fn a_first_boot_without_the_cloud_waits_for_it() {
+    let site = Site::new(Release::V1_36);
+    site.node.net("down");
+    let hub = slow_hub(&site).start();
+    site.power_on("https://127.0.0.1:10268", &hub.ca());
+    hub.sees_offline();
+    throughout("nothing runs, and the kubelet does", QUIET, || {
+        let status = site.node.script(&["status"]);
+        site.node.tasks().is_empty() && !status.contains("kubelet: not running")
+    });
+    site.node.net("up");
+    hub.sees_online();
+    site.wait_ready(true);
+    site.three_pods();
 }
 
 #[test]

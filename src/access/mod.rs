@@ -16,6 +16,7 @@ pub use crate::certs::subject::Subject;
 use http::{HeaderMap, HeaderValue, header};
 use ledger::TokenDigest;
 use ring::digest;
+use std::cell::RefCell;
 use std::fmt;
 
 /// A fingerprint of an identity. Answers are kept under it, and given to nobody else.
@@ -158,7 +159,12 @@ pub enum Refused {
 /// Says who asks. A client certificate beats a token, as at the API server; but an unlisted one gets nothing at all:
 /// nothing falls back to another identity. A local program that shows a token, or what should be one, is who that names:
 /// only one that shows nothing speaks for the node.
-pub fn authenticate(proof: &Proof, headers: &HeaderMap, rules: &Rules) -> Result<Caller, Refused> {
+pub fn authenticate(
+    proof: &Proof,
+    headers: &HeaderMap,
+    rules: &Rules,
+    shown: &Shown,
+) -> Result<Caller, Refused> {
     match proof {
         Proof::Certificate(subject) if rules.pairs.contains(&subject.fingerprint()) => {
             Ok(with_pair(subject.fingerprint()))
@@ -170,7 +176,7 @@ pub fn authenticate(proof: &Proof, headers: &HeaderMap, rules: &Rules) -> Result
         Proof::Local if !shows_something(headers) => {
             rules.node.map(with_pair).ok_or(Refused::NoNodePair)
         }
-        Proof::Local | Proof::Nothing => Ok(by_header(headers)),
+        Proof::Local | Proof::Nothing => Ok(by_header(headers, shown)),
     }
 }
 
@@ -187,17 +193,50 @@ fn shows_something(headers: &HeaderMap) -> bool {
     headers.contains_key(header::AUTHORIZATION) || token_protocol(headers).is_some()
 }
 
-fn by_header(headers: &HeaderMap) -> Caller {
+/// Whom the last `Authorization` of a connection names. A token has 1 KB, and to digest it takes as long as half of all
+/// that is done for a request.
+#[derive(Default)]
+pub struct Shown(RefCell<Option<(HeaderValue, Caller)>>);
+
+impl Shown {
+    /// That header, if it is this one: all that is held of a connection's token is one copy of it.
+    pub fn again(&self, value: &HeaderValue) -> Option<HeaderValue> {
+        let last = self.0.borrow();
+        let last = last.as_ref().filter(|(last, _)| last == value);
+        last.map(|(last, _)| last.clone())
+    }
+}
+
+fn by_header(headers: &HeaderMap, shown: &Shown) -> Caller {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
         // A browser's token is nobody the hub would keep something for. It is not the others without a token either, who
         // would lose what is kept for them when the API server refuses it.
-        let shown = token_protocol(headers).map(|token| Who::Token(sha256(token)));
+        let token = token_protocol(headers).map(|token| Who::Token(sha256(token)));
         return Caller {
-            who: shown.unwrap_or(Who::Anonymous),
+            who: token.unwrap_or(Who::Anonymous),
             way: Way::Anonymous,
             token: None,
         };
     };
+    let mut last = shown.0.borrow_mut();
+    if let Some((_, caller)) = last.as_ref().filter(|(last, _)| last == value) {
+        return *caller;
+    }
+    let caller = by_value(value);
+    if value.len() <= limits::SHOWN_BYTES_MAX {
+        *last = copy(value).map(|value| (value, caller));
+    }
+    caller
+}
+
+/// Not a piece of the buffer that a head was read into, which it would keep.
+pub fn copy(value: &HeaderValue) -> Option<HeaderValue> {
+    let mut copy = HeaderValue::from_bytes(value.as_bytes()).ok()?;
+    copy.set_sensitive(value.is_sensitive());
+    Some(copy)
+}
+
+fn by_value(value: &HeaderValue) -> Caller {
     match bearer(value) {
         Some(token) => {
             let digest = sha256(token);
@@ -294,7 +333,27 @@ mod tests {
     }
 
     fn way(proof: &Proof, authorization: Option<&str>) -> Result<Way, Refused> {
-        authenticate(proof, &headers(authorization), &rules()).map(|c| c.way)
+        authenticate(proof, &headers(authorization), &rules(), &Shown::default()).map(|c| c.way)
+    }
+
+    #[test]
+    fn who_showed_one_token_is_not_taken_for_another() {
+        let shown = Shown::default();
+        let who = |authorization: Option<&str>, shown: &Shown| {
+            let caller = authenticate(&Proof::Nothing, &headers(authorization), &rules(), shown);
+            caller.unwrap()
+        };
+        for authorization in [
+            Some("Bearer a"),
+            Some("Bearer a"),
+            Some("Bearer b"),
+            Some("Basic a"),
+            None,
+            Some("Bearer a"),
+        ] {
+            let alone = who(authorization, &Shown::default());
+            assert_eq!(who(authorization, &shown), alone, "{authorization:?}");
+        }
     }
 
     #[test]
@@ -348,9 +407,13 @@ mod tests {
             header::SEC_WEBSOCKET_PROTOCOL,
             HeaderValue::from_static(protocols),
         );
-        let way_of = |map: &HeaderMap| authenticate(&Proof::Local, map, &rules()).unwrap().way;
+        let way_of = |map: &HeaderMap| {
+            authenticate(&Proof::Local, map, &rules(), &Shown::default())
+                .unwrap()
+                .way
+        };
         assert_eq!(way_of(&browser), Way::Anonymous);
-        let who = authenticate(&Proof::Nothing, &browser, &rules())
+        let who = authenticate(&Proof::Nothing, &browser, &rules(), &Shown::default())
             .unwrap()
             .who;
         assert_ne!(who, Who::Anonymous);
@@ -364,7 +427,13 @@ mod tests {
             ..rules()
         };
         let refused = |authorization| {
-            authenticate(&Proof::Local, &headers(authorization), &without).map(|c| c.way)
+            authenticate(
+                &Proof::Local,
+                &headers(authorization),
+                &without,
+                &Shown::default(),
+            )
+            .map(|c| c.way)
         };
         assert_eq!(refused(None), Err(Refused::NoNodePair));
         assert_eq!(refused(Some("Bearer abc")), Ok(Way::Bearer));
@@ -380,6 +449,7 @@ mod tests {
                 &Proof::Nothing,
                 &headers(Some(authorization)),
                 &Rules::default(),
+                &Shown::default(),
             )
             .unwrap()
             .who

@@ -59,24 +59,36 @@ pub struct One {
     pub others: String,
 }
 
-/// The scope of a request whose answer may be kept. `None`: logs, exec, proxied paths, tables, reviews, CSRs, events,
-/// what is not a read, and what two programs could understand differently (design.md "What is kept").
+/// Whether the answer to a request may be kept. False: logs, exec, proxied paths, tables, reviews, CSRs, events, what is
+/// not a read, and what two programs could understand differently (design.md "What is kept").
+pub fn has_scope(asked: &Asked) -> bool {
+    asked.keepable
+        && asked.verb.is_read()
+        && match &asked.target {
+            Target::Other => is_discovery(&asked.path_and_query),
+            Target::Resource(resource) if is_never_kept(resource) => false,
+            Target::Resource(resource) => match asked.verb {
+                Verb::Get => resource.name.is_some(),
+                // The watch of one object by its path selects it by name; with a selector beside it nobody asks.
+                _ => resource.name.is_none() || asked.options.field_selector.is_empty(),
+            },
+        }
+}
+
+/// The scope of such a request; `None` of any other.
 pub fn scope(asked: &Asked) -> Option<Scope> {
-    if !asked.keepable || !asked.verb.is_read() {
+    if !has_scope(asked) {
         return None;
     }
     match &asked.target {
-        Target::Other => is_discovery(&asked.path_and_query).then(|| {
-            Scope::Document(Document {
-                path_and_query: asked.path_and_query.clone(),
-                accept: asked.accept.clone(),
-                content_type: String::new(),
-            })
-        }),
-        Target::Resource(resource) if is_never_kept(resource) => None,
+        Target::Other => Some(Scope::Document(Document {
+            path_and_query: asked.path_and_query.clone(),
+            accept: asked.accept.clone(),
+            content_type: String::new(),
+        })),
         Target::Resource(resource) => match asked.verb {
             Verb::Get => one(asked, resource),
-            _ => objects(asked, resource),
+            _ => Some(objects(asked, resource)),
         },
     }
 }
@@ -120,16 +132,12 @@ fn one(asked: &Asked, resource: &Resource) -> Option<Scope> {
     }))
 }
 
-fn objects(asked: &Asked, resource: &Resource) -> Option<Scope> {
-    let mut field_selector = asked.options.field_selector.clone();
-    if let Some(name) = &resource.name {
-        // The watch of one object by its path selects it by name; with a selector beside it nobody asks.
-        if !field_selector.is_empty() {
-            return None;
-        }
-        field_selector = format!("metadata.name={name}");
-    }
-    Some(Scope::Objects(Objects {
+fn objects(asked: &Asked, resource: &Resource) -> Scope {
+    let field_selector = match &resource.name {
+        Some(name) => format!("metadata.name={name}"),
+        None => asked.options.field_selector.clone(),
+    };
+    Scope::Objects(Objects {
         group: resource.group.clone(),
         version: resource.version.clone(),
         resource: resource.resource.clone(),
@@ -137,7 +145,7 @@ fn objects(asked: &Asked, resource: &Resource) -> Option<Scope> {
         label_selector: asked.options.label_selector.clone(),
         field_selector,
         others: asked.options.others.clone(),
-    }))
+    })
 }
 
 /// The namespace of the objects. A Namespace object itself is in none, though its path names one.

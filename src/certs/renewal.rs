@@ -2,6 +2,8 @@
 
 use super::csr::{self, Signer, Wanted};
 use super::load::Pair;
+use crate::limits::CERT_RENEWAL_WARN_DAYS;
+use crate::sys::clock::rfc3339;
 
 /// Why a certificate is asked for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,25 @@ fn at(not_before: u64, not_after: u64, fingerprint: [u8; 32]) -> u64 {
     let share = u64::from(u16::from_be_bytes([fingerprint[0], fingerprint[1]]));
     // Dates end with the year 9999, so nothing overflows.
     not_before + life * 7 / 10 + life * share / (5 * 65_536)
+}
+
+/// What to say of a pair that others renew, and have not: from 30 days before its end on, and when nine tenths of its life
+/// are over. By then whoever renews it has tried for long.
+pub fn left_to_end(what: &str, pair: &Pair, now: u64) -> Option<String> {
+    let (begin, end) = (pair.not_before_unix_secs(), pair.not_after_unix_secs());
+    let is_old = now >= end.saturating_sub(end.saturating_sub(begin) / 10);
+    let days = end.saturating_sub(now) / 86_400;
+    if !is_old || days >= CERT_RENEWAL_WARN_DAYS {
+        return None;
+    }
+    let (subject, at) = (pair.subject(), rfc3339(end));
+    let how = match end < now {
+        true => "is over, and still shown, the servers decide".to_owned(),
+        false => format!("ends in {days} days"),
+    };
+    Some(format!(
+        "{what}: the certificate of {subject} {how} ({at}): nobody has renewed it; see to whoever does, such as the kubelet"
+    ))
 }
 
 #[cfg(test)]

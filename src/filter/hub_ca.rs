@@ -5,6 +5,8 @@ use super::fields::{DATA, NAME, SECRET_TYPE, metadata};
 use super::{Cannot, Facts, Kind, Verdict, told};
 use crate::object::edit::{Edits, Node, Value};
 
+/// The ConfigMap that is meant.
+pub const CONFIG_MAP: &str = "kube-root-ca.crt";
 /// Under this key lies what a pod trusts.
 const CA: &str = "ca.crt";
 
@@ -15,7 +17,7 @@ pub fn judge(facts: &Facts, kind: Kind, object: &Node<'_>) -> Result<Verdict, Ca
     };
     let is_meant = match kind {
         Kind::Secret => object.has(SECRET_TYPE, "kubernetes.io/service-account-token")?,
-        _ => metadata(object)?.has(NAME, "kube-root-ca.crt")?,
+        _ => metadata(object)?.has(NAME, CONFIG_MAP)?,
     };
     let Some(entry) = (match is_meant {
         true => object.entry(DATA, CA)?,

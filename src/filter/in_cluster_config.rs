@@ -5,11 +5,13 @@ use super::fields::{DATA, is_named, metadata};
 use super::{Cannot, Verdict, told};
 use crate::object::edit::{Edits, Node, Value};
 
+/// The ConfigMap that is meant.
+pub const CONFIG_MAP: &str = "kube-proxy";
 const KEY: &str = "config.conf";
 
 /// Comments the line `kubeconfig:` out.
 pub fn judge(map: &Node<'_>) -> Result<Verdict, Cannot> {
-    let is_meant = is_named(&metadata(map)?, "kube-system", "kube-proxy")?;
+    let is_meant = is_named(&metadata(map)?, "kube-system", CONFIG_MAP)?;
     let Some(entry) = (match is_meant {
         true => map.entry(DATA, KEY)?,
         false => None,

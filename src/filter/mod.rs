@@ -26,7 +26,7 @@ pub use rules::{Rules, Set};
 
 use crate::object::edit::Node;
 use crate::object::{Encoding, Malformed};
-use crate::request::Resource;
+use crate::request::{Asked, Resource};
 use list::Growth;
 use std::fmt;
 use std::rc::Rc;
@@ -198,7 +198,21 @@ impl Filter {
     }
 }
 
+/// The ConfigMaps that filters are about, whatever their namespace.
+const CONFIG_MAPS: [&str; 2] = [hub_ca::CONFIG_MAP, in_cluster_config::CONFIG_MAP];
+
 impl Kind {
+    /// The kind of the objects that a request is about, if a filter can be about these. The kubelet asks for each ConfigMap
+    /// of its pods by its name, and no filter is about most of them.
+    pub fn asked_for(asked: &Asked) -> Option<Kind> {
+        let kind = Kind::of(asked.resource()?)?;
+        let is_other = |name: &str| !CONFIG_MAPS.contains(&name);
+        match kind {
+            Kind::ConfigMap if asked.only_name().is_some_and(is_other) => None,
+            kind => Some(kind),
+        }
+    }
+
     /// The kind of the objects at this path. `status` is the same object; other subresources are not.
     pub fn of(resource: &Resource) -> Option<Kind> {
         let own = matches!(resource.subresource.as_deref(), None | Some("status"));

@@ -97,7 +97,7 @@ impl InForce {
     /// Who judges what this request is answered with; `None`: no filter is about such objects. With an empty set for
     /// whom none is meant.
     pub fn judge(&self, asked: &Asked) -> Option<Judge> {
-        let kind = Kind::of(asked.resource()?)?;
+        let kind = Kind::asked_for(asked)?;
         // What a status was patched to comes back as the whole pod.
         let tells = asked.verb.is_read() || (asked.verb == Verb::Patch && kind == Kind::Pod);
         let set = self.rules.of(&asked.agent, kind);
@@ -112,6 +112,32 @@ impl InForce {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn config_maps_that_nothing_is_about() {
+        let asked = |uri: &str| {
+            let head = http::Request::get(uri).header("user-agent", "kubelet/v1");
+            crate::request::classify(&head.body(()).unwrap().into_parts().0).unwrap()
+        };
+        for (uri, want) in [
+            ("/api/v1/namespaces/a/configmaps", true),
+            ("/api/v1/namespaces/a/configmaps/kube-root-ca.crt", true),
+            ("/api/v1/namespaces/a/configmaps/kube-proxy", true),
+            ("/api/v1/namespaces/a/configmaps/other", false),
+            (
+                "/api/v1/namespaces/a/configmaps?watch=1&fieldSelector=metadata.name%3Dkube-root-ca.crt",
+                true,
+            ),
+            (
+                "/api/v1/namespaces/a/configmaps?watch=1&fieldSelector=metadata.name%3Dother",
+                false,
+            ),
+            ("/api/v1/namespaces/a/secrets/other", true),
+        ] {
+            let judge = InForce::default().judge(&asked(uri));
+            assert_eq!(judge.is_some(), want, "{uri}");
+        }
+    }
 
     #[test]
     fn filters_for_whom() {

@@ -65,6 +65,16 @@ impl Link {
         self.overall.borrow().is_down()
     }
 
+    /// Whether no server has been heard of yet, neither that it answers nor that it does not.
+    pub fn is_unknown(&self) -> bool {
+        *self.overall.borrow() == LinkState::Unknown
+    }
+
+    /// Returns once it is known whether the link is up or down; at once if it is.
+    pub async fn became_known(&self) {
+        self.wait(|state| *state != LinkState::Unknown).await;
+    }
+
     /// Follows the link; the receiver sees every lasting change, and may miss short ones between two looks.
     pub fn subscribe(&self) -> watch::Receiver<LinkState> {
         self.overall.subscribe()

@@ -198,7 +198,7 @@ impl Filters {
     /// The same, with an empty set where nothing is judged, for a request that some filter could be about.
     pub fn whoever_judges(&self, asked: &Asked) -> Option<Judge> {
         let now = self.now.borrow();
-        let meant = now.rules.of(&asked.agent, Kind::of(asked.resource()?)?);
+        let meant = now.rules.of(&asked.agent, Kind::asked_for(asked)?);
         let missed = |filter: &Filter| meant.has(*filter) && now.off.has(*filter);
         if GATHERED.iter().any(missed) {
             self.missed.set(true);

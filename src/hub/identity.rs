@@ -111,8 +111,20 @@ impl Shared {
     }
 
     fn accepted(&self, token: TokenDigest, authorization: &HeaderValue) {
-        let known = self.ledger.borrow_mut().get(&token).cloned();
-        let is_new = known.as_ref().is_none_or(|entry| entry.refused);
+        let known = {
+            let mut ledger = self.ledger.borrow_mut();
+            let known = ledger.get(&token);
+            // As nearly always, with nothing to be done.
+            if let Some(entry) = known
+                && !entry.refused
+            {
+                if entry.is_of_account() {
+                    self.asker.lend(authorization);
+                }
+                return;
+            }
+            known.cloned()
+        };
         let now = self.clock.now();
         let entry = known.or_else(|| Some(Entry::new(token, bearer(authorization)?, now)));
         let Some(mut entry) = entry else {
@@ -120,11 +132,6 @@ impl Shared {
         };
         if entry.is_of_account() {
             self.asker.lend(authorization);
-        }
-        if !is_new {
-            return;
-        }
-        if entry.is_of_account() {
             self.learn_audience(authorization);
             // It was issued before it was accepted: a clock that was never set is at least so late.
             if self.clock.sanity() == Sanity::Unset {

@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 
 /// The line of one request, written when its answer is over, however that comes.
 pub struct AccessLine {
-    agent: String,
-    verb: &'static str,
-    resource: String,
-    uri: String,
+    /// All that the request says. Empty: nobody is to read it.
+    begins: Box<str>,
     started: Instant,
     status: u16,
     from: From,
@@ -18,35 +16,37 @@ pub struct AccessLine {
 
 impl AccessLine {
     pub fn new(asked: &Asked, started: Instant) -> Self {
-        AccessLine {
-            agent: asked.agent.clone(),
-            verb: asked.verb.name(),
-            resource: match asked.resource() {
+        let (agent, verb) = (&asked.agent, asked.verb.name());
+        AccessLine::of(started, || {
+            let uri = asked.loggable();
+            match asked.resource() {
+                None => format!("{agent} {verb} nonresource: {uri}"),
                 Some(r) => match &r.subresource {
+                    None => format!("{agent} {verb} {}: {uri}", r.resource),
                     // What stands behind `proxy` is somebody else's path, and in the URI anyway.
-                    Some(sub) => format!(
-                        "{}/{}",
-                        r.resource,
-                        sub.split('/').next().unwrap_or_default()
-                    ),
-                    None => r.resource.clone(),
+                    Some(sub) => {
+                        let sub = sub.split('/').next().unwrap_or_default();
+                        format!("{agent} {verb} {}/{sub}: {uri}", r.resource)
+                    }
                 },
-                None => "nonresource".to_owned(),
-            },
-            uri: asked.loggable(),
-            started,
-            status: 0,
-            from: From::Hub,
-        }
+            }
+        })
     }
 
     /// For a head that could not be read.
     pub fn unread(started: Instant) -> Self {
+        AccessLine::of(started, || {
+            format!("{} other nonresource: -", crate::request::agent::UNKNOWN)
+        })
+    }
+
+    fn of(started: Instant, begins: impl FnOnce() -> String) -> Self {
+        let begins = match log::log_enabled!(log::Level::Info) {
+            true => begins().into(),
+            false => Box::default(),
+        };
         AccessLine {
-            agent: crate::request::agent::UNKNOWN.to_owned(),
-            verb: "other",
-            resource: "nonresource".to_owned(),
-            uri: "-".to_owned(),
+            begins,
             started,
             status: 0,
             from: From::Hub,
@@ -67,12 +67,12 @@ impl Drop for AccessLine {
             // The client left before there was an answer.
             metrics::left();
         }
+        if self.begins.is_empty() {
+            return;
+        }
         log::info!(
-            "{} {} {}: {} with status code {}, spent {} from={}",
-            self.agent,
-            self.verb,
-            self.resource,
-            self.uri,
+            "{} with status code {}, spent {} from={}",
+            self.begins,
             self.status,
             Spent(self.started.elapsed()),
             self.from.name()

@@ -1,6 +1,5 @@
 //! The one type of body that the hub sends.
 
-use super::access_line::AccessLine;
 use super::backlog::Backlog;
 use super::script::{BrokenOff, Script};
 use crate::cache::keep::Keeper;
@@ -14,10 +13,8 @@ use std::task::{Context, Poll, ready};
 /// A body on its way to a client.
 pub struct Body {
     kind: Kind,
-    /// Written to the log when the body is dropped: at its end, or when the client leaves.
-    line: Option<AccessLine>,
-    /// Anything that must live as long as the answer.
-    _held: Option<Box<dyn std::any::Any>>,
+    /// What must live as long as the answer, and do what it does at its end, or when the client leaves.
+    held: Option<Box<dyn std::any::Any>>,
     /// Of an HTTP/1.1 connection: what it has not written yet.
     backlog: Option<Backlog>,
 }
@@ -51,21 +48,14 @@ impl Body {
     fn of(kind: Kind) -> Body {
         Body {
             kind,
-            line: None,
-            _held: None,
+            held: None,
             backlog: None,
         }
     }
 
-    /// The access line that ends with this body, what must live as long as it, and what it must wait for.
-    pub fn with(
-        mut self,
-        line: AccessLine,
-        held: Box<dyn std::any::Any>,
-        backlog: Option<Backlog>,
-    ) -> Body {
-        self.line = Some(line);
-        self._held = Some(held);
+    /// What must live as long as this body, in one piece: a quiet watch carries it too. And what it must wait for.
+    pub fn with(mut self, held: Box<dyn std::any::Any>, backlog: Option<Backlog>) -> Body {
+        self.held = Some(held);
         self.backlog = backlog;
         self
     }

@@ -80,22 +80,24 @@ impl Script {
 impl Pen {
     /// Writes one piece; waits until the one before is taken. Nobody else polls the writer than the body itself, and it
     /// does so right after it has taken a piece: so no waker is needed.
-    pub async fn write(&self, piece: Bytes) {
-        if piece.is_empty() {
-            return;
-        }
-        let mut piece = Some(piece);
-        poll_fn(|_| {
+    ///
+    /// No `async fn`: that would hold the piece twice, in every quiet watch.
+    pub fn write(&self, piece: Bytes) -> impl Future<Output = ()> + use<'_> {
+        let mut piece = Some(piece).filter(|piece| !piece.is_empty());
+        poll_fn(move |_| {
             let mut slot = self.slot.borrow_mut();
-            match slot.is_some() {
-                true => Poll::Pending,
-                false => {
-                    *slot = piece.take();
+            match (slot.is_some(), piece.take()) {
+                (_, None) => Poll::Ready(()),
+                (true, waits) => {
+                    piece = waits;
+                    Poll::Pending
+                }
+                (false, written) => {
+                    *slot = written;
                     Poll::Ready(())
                 }
             }
         })
-        .await;
     }
 }
 

@@ -189,6 +189,17 @@ impl Asked {
         })
     }
 
+    /// The only name that an object can have that this is about, where its path or its selector says one and nothing else
+    /// can be meant.
+    pub fn only_name(&self) -> Option<&str> {
+        let by_path = self.resource()?.name.as_deref();
+        by_path.or_else(|| {
+            let name = (self.options.field_selector).strip_prefix("metadata.name=")?;
+            let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+            (!self.options.ambiguous && name.bytes().all(is_plain)).then_some(name)
+        })
+    }
+
     /// The request's path and query for a log line: control characters cannot occur in a URI, and the values of
     /// parameters that are not known to be harmless (commands of exec, tokens) are left out.
     pub fn loggable(&self) -> String {
@@ -274,6 +285,36 @@ mod tests {
                 want,
                 "{method} {uri}"
             );
+        }
+    }
+
+    #[test]
+    fn the_only_name() {
+        for (uri, want) in [
+            ("/api/v1/namespaces/a/configmaps/b", Some("b")),
+            ("/api/v1/namespaces/a/configmaps/b?watch=1", Some("b")),
+            (
+                "/api/v1/configmaps?fieldSelector=metadata.name%3Db-1.c",
+                Some("b-1.c"),
+            ),
+            ("/api/v1/configmaps?fieldSelector=metadata.name==b", None),
+            (
+                "/api/v1/configmaps?fieldSelector=metadata.name=b,metadata.namespace=a",
+                None,
+            ),
+            (
+                "/api/v1/configmaps?fieldSelector=metadata.namespace=a",
+                None,
+            ),
+            (
+                "/api/v1/configmaps?fieldSelector=metadata.name=b&fieldSelector=metadata.name=c",
+                None,
+            ),
+            ("/api/v1/configmaps", None),
+            ("/version", None),
+        ] {
+            let asked = classify(&head("GET", uri, &[])).unwrap();
+            assert_eq!(asked.only_name(), want, "{uri}");
         }
     }
 

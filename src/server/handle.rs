@@ -7,7 +7,7 @@ use super::splice::{Begin, Watch};
 use super::strangers::{Origin, TooMany};
 use super::tunnel;
 use crate::access::verdict::{Verdict, verdict};
-use crate::access::{self, Caller, Proof, Way, Who};
+use crate::access::{self, Caller, Proof, Rules, Shown, Way, Who};
 use crate::admin::metrics::From;
 use crate::cache::Begun;
 use crate::cache::answer::{self, List, What};
@@ -32,7 +32,7 @@ use crate::request::{Asked, Form, Resource, Verb, accept, classify, wants_upgrad
 use crate::route::{self, Opening, Plan};
 use crate::sys::clock;
 use crate::upstream::{self, RequestBody, ResponseBody, SendError, headers};
-use crate::watch::ask::Ask;
+use crate::watch::ask::{Ask, Said};
 use crate::watch::relay;
 use crate::watch::told::Told;
 use http::request::Parts;
@@ -51,13 +51,19 @@ pub struct Peer {
     refusal: RefusalCell,
     /// Of an HTTP/1.1 connection.
     backlog: Option<Backlog>,
+    said: Said,
+    shown: Shown,
     pub busy: Rc<Busy>,
 }
 
 impl Peer {
-    /// What the connection itself proves of who the client is.
-    pub fn proof(&self) -> &Proof {
-        &self.proof
+    /// Who asks.
+    pub fn names(
+        &self,
+        headers: &http::HeaderMap,
+        rules: &Rules,
+    ) -> Result<Caller, access::Refused> {
+        access::authenticate(&self.proof, headers, rules, &self.shown)
     }
 
     pub fn new(
@@ -71,6 +77,8 @@ impl Peer {
             origin,
             refusal,
             backlog,
+            said: Said::default(),
+            shown: Shown::default(),
             busy: Rc::default(),
         }
     }
@@ -102,20 +110,19 @@ pub async fn handle(
     };
     let line = AccessLine::new(&asked, started);
     let exchange = Exchange::new(&shared, &peer, &asked, &head.headers);
-    let (from, mut response) =
-        match access::authenticate(&peer.proof, &head.headers, &shared.rules()) {
-            Ok(caller) => {
-                if let Way::Pair(_) = caller.way {
-                    // Where the pair is good it beats a token, and where it is not nobody else is let in beside it.
-                    head.headers.remove(header::AUTHORIZATION);
-                    if peer.proof == Proof::Local {
-                        headers::strip_impersonation(&mut head.headers);
-                    }
+    let (from, mut response) = match peer.names(&head.headers, &shared.rules()) {
+        Ok(caller) => {
+            if let Way::Pair(_) = caller.way {
+                // Where the pair is good it beats a token, and where it is not nobody else is let in beside it.
+                head.headers.remove(header::AUTHORIZATION);
+                if peer.proof == Proof::Local {
+                    headers::strip_impersonation(&mut head.headers);
                 }
-                exchange.answer(caller, head, body).await
             }
-            Err(why) => (From::Hub, reply::refuse(not_let_in(why), "")),
-        };
+            exchange.answer(caller, head, body).await
+        }
+        Err(why) => (From::Hub, reply::refuse(not_let_in(why), "")),
+    };
     end_where_unguarded(upgrade, &mut response);
     finish(&peer, line, underway, (from, response))
 }
@@ -137,7 +144,8 @@ fn finish(
 ) -> Response<Body> {
     line.answered(response.status().as_u16(), from);
     let backlog = peer.backlog.clone();
-    response.map(|body| body.with(line, Box::new(underway), backlog))
+    // In this order: the line is written before the request is no longer under way.
+    response.map(|body| body.with(Box::new((line, underway)), backlog))
 }
 
 fn not_let_in(why: access::Refused) -> Refusal {
@@ -203,7 +211,15 @@ impl<'a> Exchange<'a> {
 
     pub(super) async fn planned(&self, caller: Caller, head: Parts, body: Incoming) -> Answer {
         match route::plan(self.asked, self.shared.upstream.link().is_down()) {
-            Plan::Up => self.up(caller, head, body).await,
+            Plan::Up => {
+                if self.asked.verb.is_read() && self.shared.upstream.link().is_unknown() {
+                    let ask = self.ask(head.clone());
+                    if let Some(kept) = Box::pin(self.kept_at_start(caller, ask)).await {
+                        return kept;
+                    }
+                }
+                self.up(caller, head, body).await
+            }
             // As rare.
             Plan::UpAsUpgrade => Box::pin(self.up_as_upgrade(caller, head, body)).await,
             plan => {
@@ -213,13 +229,28 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// Whether no server has said anything since the hub's start, though there was time for it.
+    pub(super) async fn has_no_word_yet(&self) -> bool {
+        let link = self.shared.upstream.link();
+        let wait = limits::FIRST_WORD_WAIT.saturating_sub(self.shared.started.elapsed());
+        timeout(wait, link.became_known()).await.is_err()
+    }
+
+    /// What is kept, while it is not known whether any server can be reached: a node that boots does not wait for that.
+    async fn kept_at_start(&self, caller: Caller, ask: Option<Ask>) -> Option<Answer> {
+        match self.has_no_word_yet().await {
+            true => self.kept_instead(caller, ask).await,
+            false => None,
+        }
+    }
+
     /// A watch as it can be asked for again.
     fn ask(&self, mut head: Parts) -> Option<Ask> {
         if self.asked.verb != Verb::Watch {
             return None;
         }
         head.headers = headers::request_headers(head.headers);
-        Some(Ask::new(&head))
+        Some(Ask::new(&head, &self.peer.said, &self.peer.shown))
     }
 
     /// The connections that the request goes up on. A token that was never accepted goes with the anonymous ones: the
@@ -321,7 +352,7 @@ impl<'a> Exchange<'a> {
         if self.asked.verb == Verb::Watch {
             // A watch must be read as it comes; the API server compresses some from 1.37 on.
             head.headers.remove(header::ACCEPT_ENCODING);
-            let watch = Ask::new(&head);
+            let watch = Ask::new(&head, &self.peer.said, &self.peer.shown);
             // Who wants initial events gets a mark with them that who takes no bookmarks may not expect.
             let options = &self.asked.options;
             if !options.allow_bookmarks && !options.send_initial_events {
@@ -379,7 +410,7 @@ impl<'a> Exchange<'a> {
     fn is_read_here(&self) -> bool {
         self.asked.verb == Verb::Watch
             || (self.asked.verb.is_read()
-                && key::scope(self.asked).is_some()
+                && key::has_scope(self.asked)
                 && self
                     .shared
                     .cache
@@ -390,7 +421,7 @@ impl<'a> Exchange<'a> {
 
     /// How long the answer's head may take, so that what is kept still reaches a client that gives up by itself.
     fn patience(&self) -> Option<Duration> {
-        if !matches!(self.asked.verb, Verb::Get | Verb::List) || key::scope(self.asked).is_none() {
+        if !matches!(self.asked.verb, Verb::Get | Verb::List) || !key::has_scope(self.asked) {
             return None;
         }
         let asked = &self.asked.options;
@@ -580,7 +611,7 @@ impl<'a> Exchange<'a> {
         let follower = self
             .is_kept_for(&caller)
             .then(|| Follower::new(&self.shared.cache, self.asked, caller.who, encoding));
-        let follower = follower.flatten();
+        let follower = follower.flatten().map(Box::new);
         let watch = self.watch(caller, ask, encoding);
         Body::script(Script::new(|pen| {
             watch.run(pen, Begin::Up(Box::new((body, follower))))
@@ -703,10 +734,10 @@ impl<'a> Exchange<'a> {
         }
         let watch = self.watch(caller, ask, encoding);
         let begin = match (opening, list) {
-            (Opening::Replay, Some(list)) => Begin::Replay(list),
+            (Opening::Replay, Some(list)) => Begin::Replay(Box::new(list)),
             (Opening::Silent, list) => {
                 let holds = |list: &List| watch.told.version() == Some(&*list.view.version);
-                Begin::Silent(list.filter(holds))
+                Begin::Silent(list.filter(holds).map(Box::new))
             }
             // The API server may still know what the client knows.
             (Opening::Expired, _) if known && !self.shared.upstream.link().is_down() => {

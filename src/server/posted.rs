@@ -69,7 +69,15 @@ impl Exchange<'_> {
         };
         let body = Bytes::from(body);
         let question = self.question(kind, &caller, &head, &body);
-        if route::plan(self.asked, self.shared.upstream.link().is_down()) != Plan::Up {
+        let link = self.shared.upstream.link();
+        if kind == Posted::TokenRequest
+            && link.is_unknown()
+            && self.has_no_word_yet().await
+            && let Some(again) = self.again(caller, &question).await
+        {
+            return again;
+        }
+        if route::plan(self.asked, link.is_down()) != Plan::Up {
             let again = self.again(caller, &question).await;
             return again.unwrap_or_else(|| self.offline(true));
         }

@@ -3,7 +3,7 @@
 
 use super::catch_up::Failed;
 use super::handle::{Exchange, Peer, text};
-use crate::access::{self, Caller, Who};
+use crate::access::{Caller, Who};
 use crate::cache::answer::{self, List};
 use crate::cache::watched::Follower;
 use crate::filter::Judge;
@@ -24,7 +24,7 @@ use crate::watch::told::{GoOn, Told};
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use std::future::pending;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -49,15 +49,15 @@ pub enum Begin {
     /// What the API server says.
     Up(Stream),
     /// Nothing. What the client holds, where that is kept.
-    Silent(Option<List>),
+    Silent(Option<Box<List>>),
     /// The objects of a list as ADDED; then the annotated bookmark, if the client waits for it.
-    Replay(List),
+    Replay(Box<List>),
     /// 410: the client shall list again. The answer ends after it.
     Expired,
 }
 
 /// An answer of the API server, and who follows it.
-pub type Stream = Box<(ResponseBody, Option<Follower>)>;
+pub type Stream = Box<(ResponseBody, Option<Box<Follower>>)>;
 
 /// A watch under way.
 pub(super) struct Splice {
@@ -87,9 +87,11 @@ enum Attempt {
 
 impl Watch {
     /// Writes the answer. It ends when its time is over, when the hub ends, or when nothing true can follow.
-    pub async fn run(self, pen: Pen, begin: Begin) -> Result<(), BrokenOff> {
+    pub fn run(self, pen: Pen, begin: Begin) -> impl Future<Output = Result<(), BrokenOff>> {
         let started = Instant::now();
-        let mut stop = pin!(self.shared.draining());
+        // What a quiet watch holds is held a hundred times: made here, it is in the future once, and not once more as an
+        // argument. What is rare is boxed.
+        let mut stop = Box::pin(self.shared.draining());
         let mut splice = Splice {
             started,
             until: started + self.lifetime,
@@ -101,36 +103,49 @@ impl Watch {
             ask: self.ask,
             fruitless: 0,
         };
-        // What is rare is boxed: it would be part of every quiet watch.
-        let mut next = match begin {
-            Begin::Up(stream) => Some(stream),
-            begin => Box::pin(splice.begin(begin, stop.as_mut())).await,
+        let (mut next, begin) = match begin {
+            Begin::Up(stream) => (Some(stream), None),
+            begin => (None, Some(begin)),
         };
-        while let Some(stream) = next {
-            let (mut body, follower) = *stream;
-            let since = Instant::now();
-            splice.relay.begin(follower);
-            let ended = loop {
-                match splice.relay.run(&mut body, stop.as_mut()).await {
-                    Ended::News => match Box::pin(splice.reconsider()).await {
-                        Ok(()) => {}
-                        Err(ended) => break ended,
-                    },
-                    ended => break ended,
-                }
-            };
-            drop(body);
-            splice.fruitless = match since.elapsed() < limits::FRUITLESS_MAX {
-                true => splice.fruitless.saturating_add(1),
-                false => 0,
-            };
-            next = Box::pin(splice.after(ended, stop.as_mut())).await;
+        async move {
+            if let Some(begin) = begin {
+                next = Box::pin(splice.begin(begin, stop.as_mut())).await;
+            }
+            while let Some(stream) = next.take() {
+                next = splice.pass(stream, stop.as_mut()).await;
+            }
+            splice.end().await
         }
-        splice.end().await
     }
 }
 
 impl Splice {
+    /// Passes one stream on to its end, and says what follows on it.
+    async fn pass(
+        &mut self,
+        stream: Stream,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Option<Stream> {
+        let (mut body, follower) = *stream;
+        let since = Instant::now();
+        self.relay.begin(follower);
+        let ended = loop {
+            match self.relay.run(&mut body, stop.as_mut()).await {
+                Ended::News => match Box::pin(self.reconsider()).await {
+                    Ok(()) => {}
+                    Err(ended) => break ended,
+                },
+                ended => break ended,
+            }
+        };
+        drop(body);
+        self.fruitless = match since.elapsed() < limits::FRUITLESS_MAX {
+            true => self.fruitless.saturating_add(1),
+            false => 0,
+        };
+        self.after(ended, stop).await
+    }
+
     /// Says what can be said without an API server. `None`: the watch is over.
     async fn begin(
         &mut self,
@@ -139,8 +154,8 @@ impl Splice {
     ) -> Option<Stream> {
         match begin {
             Begin::Up(stream) => return Some(stream),
-            Begin::Silent(held) => self.remember(held),
-            Begin::Replay(list) => self.replay(list).await?,
+            Begin::Silent(held) => self.remember(held.map(|list| *list)),
+            Begin::Replay(list) => self.replay(*list).await?,
             Begin::Expired => return self.expire(None).await,
         }
         self.hold(None, stop).await
@@ -184,42 +199,47 @@ impl Splice {
         stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Option<Stream> {
         let _holding = self.shared.held.hold();
+        let until = self.until;
+        tokio::select! {
+            biased;
+            () = stop => None,
+            () = sleep_until(until) => None,
+            // Boxed, so that a watch that is not held has no room for it.
+            next = Box::pin(self.goes_on(expired)) => next,
+        }
+    }
+
+    /// What the client holds, where that is kept. A few watches at a time: a thousand break at once, and each would take
+    /// memory that is never given back.
+    async fn look_what_is_held(&mut self) {
+        let _turn = self.shared.looks.turn(self.rank).await;
         let follower = self.relay.take_follower();
         let is_table = self.ask.takes_tables();
         if self.relay.held.is_none()
             && let (false, Some(follower), Some(version)) =
                 (is_table, follower, self.relay.told.version())
         {
-            let held = follower.into_held(version).await;
+            let held = Box::pin(follower.into_held(version)).await;
             self.remember(held);
-        }
-        let until = self.until;
-        tokio::select! {
-            biased;
-            () = stop => None,
-            () = sleep_until(until) => None,
-            next = self.goes_on(expired) => next,
         }
     }
 
     async fn goes_on(&mut self, mut expired: Option<Bytes>) -> Option<Stream> {
+        self.look_what_is_held().await;
         let mut failed = self.fruitless;
         let mut least = Duration::ZERO;
         loop {
             self.wait(failed, least).await?;
             least = Duration::ZERO;
             failed = failed.saturating_add(1);
-            if let Some(said) = expired.take() {
+            if let Some(said) = &expired {
                 match Box::pin(self.catch_up()).await {
-                    Ok(()) => {}
-                    Err(Failed::Later) => {
-                        expired = Some(said);
-                        continue;
-                    }
+                    Ok(()) => expired = None,
+                    Err(Failed::Later) => continue,
                     Err(Failed::Over) => return None,
                     Err(why) => {
                         log::debug!("watch: the client must list again: {why}");
-                        return self.expire(Some(said)).await;
+                        return self.expire(Some(said.clone())).await;
                     }
                 }
             }
@@ -252,7 +272,7 @@ impl Splice {
             return Some(());
         }
         if self.relay.told.go_on() == GoOn::Afresh {
-            self.begin_offline().await?;
+            Box::pin(self.begin_offline()).await?;
         }
         let link = upstream.link();
         loop {
@@ -374,7 +394,8 @@ impl Splice {
     }
 
     fn remember(&mut self, held: Option<List>) {
-        self.relay.held = held.and_then(|list| self.shared.held.remember(list));
+        let held = held.and_then(|list| self.shared.held.remember(list));
+        self.relay.held = held.map(Box::new);
     }
 
     /// Asks the API server for what follows on what the client was told.
@@ -429,7 +450,7 @@ impl Splice {
                 let follower = exchange
                     .is_kept_for(&caller)
                     .then(|| Follower::new(cache, &asked, self.who, encoding));
-                Attempt::Up(Box::new((body, follower.flatten())))
+                Attempt::Up(Box::new((body, follower.flatten().map(Box::new))))
             }
             410 if from.is_some() => Attempt::Expired,
             429 | 500..=599 => Attempt::Later(retry_after(&head.headers)),
@@ -445,7 +466,7 @@ impl Splice {
 
     fn asker(&self, headers: &HeaderMap) -> Option<Caller> {
         let rules = self.shared.rules();
-        access::authenticate(self.peer.proof(), headers, &rules).ok()
+        self.peer.names(headers, &rules).ok()
     }
 
     fn goes_on_as_it_began(&self, headers: &HeaderMap) -> bool {
@@ -515,7 +536,7 @@ impl Splice {
         Bytes::from(out)
     }
 
-    async fn end(self) -> Result<(), BrokenOff> {
+    async fn end(&self) -> Result<(), BrokenOff> {
         if self.relay.is_torn() {
             return Err(BrokenOff("a watch event was torn"));
         }

@@ -1,5 +1,6 @@
 //! A client's watch request, kept so that it can be made again while its answer lasts. Pure.
 
+use crate::access::{self, Shown};
 use crate::limits::LIST_PAGE_OBJECTS;
 use crate::request::path::decode;
 use crate::request::{Verb, classify};
@@ -7,13 +8,22 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Uri};
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
 
 /// What of the request decides its answer: path, query, and who asks for what.
 pub struct Ask {
-    path: Box<str>,
-    query: Box<str>,
-    headers: Box<[(HeaderName, HeaderValue)]>,
+    path_and_query: Box<str>,
+    headers: Rc<Lines>,
 }
+
+/// Header lines.
+type Lines = [(HeaderName, HeaderValue)];
+
+/// What the last watch of a connection said of who asks for what. All of one connection say the same, a token of 1 KB
+/// among it, and so they share it.
+#[derive(Default)]
+pub struct Said(RefCell<Option<Weak<Lines>>>);
 
 /// Parameters that say where a watch begins.
 const START: [&str; 3] = [
@@ -25,18 +35,11 @@ const START: [&str; 3] = [
 impl Ask {
     /// Of a head that is cleaned for the way up. Copies: a header is a piece of the buffer that all were read into, and
     /// would keep it.
-    pub fn new(head: &Parts) -> Ask {
-        let stays = |name: &HeaderName| {
-            [header::ACCEPT, header::AUTHORIZATION, header::USER_AGENT].contains(name)
-                || name.as_str().starts_with("impersonate-")
-        };
-        let headers = (head.headers.iter())
-            .filter(|(name, _)| stays(name))
-            .filter_map(|(name, value)| Some((name.clone(), copy(value)?)));
+    pub fn new(head: &Parts, said: &Said, shown: &Shown) -> Ask {
+        let path_and_query = head.uri.path_and_query();
         Ask {
-            path: head.uri.path().into(),
-            query: head.uri.query().unwrap_or_default().into(),
-            headers: headers.collect(),
+            path_and_query: path_and_query.map_or("/", PathAndQuery::as_str).into(),
+            headers: said.lines(&head.headers, shown),
         }
     }
 
@@ -104,7 +107,7 @@ impl Ask {
     /// Whom the client says that it is, and what it takes.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(self.headers.len());
-        for (name, value) in &self.headers {
+        for (name, value) in &*self.headers {
             headers.append(name.clone(), value.clone());
         }
         headers
@@ -112,7 +115,7 @@ impl Ask {
 
     /// Takes nothing else from now on: the answer has begun in this type.
     pub fn takes_only(&mut self, media_type: &'static str) {
-        let others = std::mem::take(&mut self.headers).into_vec().into_iter();
+        let others = self.headers.iter().cloned();
         let others = others.filter(|(name, _)| *name != header::ACCEPT);
         let accept = (header::ACCEPT, HeaderValue::from_static(media_type));
         self.headers = others.chain([accept]).collect();
@@ -127,13 +130,15 @@ impl Ask {
 
     /// The client's path and query without some parameters and with others. `None`: a version that stands in no query.
     fn target(&self, without: &[&str], with: &[(&str, &str)]) -> Option<PathAndQuery> {
-        let mut out = String::with_capacity(self.path.len() + self.query.len() + 64);
-        out.push_str(&self.path);
+        let mut out = String::with_capacity(self.path_and_query.len() + 64);
+        let (path, query) =
+            (self.path_and_query.split_once('?')).unwrap_or((&self.path_and_query, ""));
+        out.push_str(path);
         let mut first = true;
         let mut put = |out: &mut String| {
             out.push(if std::mem::take(&mut first) { '?' } else { '&' });
         };
-        for pair in self.query.split('&').filter(|pair| !pair.is_empty()) {
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let name = pair.split('=').next().unwrap_or_default();
             let name = decode(name, true).unwrap_or_default();
             if !without.contains(&name.as_str()) {
@@ -151,10 +156,25 @@ impl Ask {
     }
 }
 
-fn copy(value: &HeaderValue) -> Option<HeaderValue> {
-    let mut copy = HeaderValue::from_bytes(value.as_bytes()).ok()?;
-    copy.set_sensitive(value.is_sensitive());
-    Some(copy)
+impl Said {
+    fn lines(&self, headers: &HeaderMap, shown: &Shown) -> Rc<Lines> {
+        let stays = |(name, _): &(&HeaderName, &HeaderValue)| {
+            [header::ACCEPT, header::AUTHORIZATION, header::USER_AGENT].contains(name)
+                || name.as_str().starts_with("impersonate-")
+        };
+        let mut last = self.0.borrow_mut();
+        if let Some(last) = last.as_ref().and_then(Weak::upgrade)
+            && (headers.iter().filter(stays)).eq(last.iter().map(|(name, value)| (name, value)))
+        {
+            return last;
+        }
+        let lines = headers.iter().filter(stays);
+        let copy = |value| shown.again(value).or_else(|| access::copy(value));
+        let lines = lines.filter_map(|(name, value)| Some((name.clone(), copy(value)?)));
+        let lines: Rc<Lines> = lines.collect();
+        *last = Some(Rc::downgrade(&lines));
+        lines
+    }
 }
 
 /// A version is a number, but nothing says that it must be one.
@@ -181,7 +201,27 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Ask::new(&request.body(()).unwrap().into_parts().0)
+        let head = request.body(()).unwrap().into_parts().0;
+        Ask::new(&head, &Said::default(), &Shown::default())
+    }
+
+    #[test]
+    fn what_a_connection_says_again_is_kept_once() {
+        let said = Said::default();
+        let ask = |token: &str| {
+            let request = Request::get("/api/v1/pods?watch=1")
+                .header("authorization", token)
+                .header("accept", "application/json");
+            let head = request.body(()).unwrap().into_parts().0;
+            Ask::new(&head, &said, &Shown::default())
+        };
+        let (mut a, b, other) = (ask("Bearer x"), ask("Bearer x"), ask("Bearer y"));
+        assert!(Rc::ptr_eq(&a.headers, &b.headers));
+        assert_eq!(other.headers()["authorization"], "Bearer y");
+        a.takes_only("application/yaml");
+        assert_eq!(a.headers()["accept"], "application/yaml");
+        assert_eq!(b.headers()["accept"], "application/json");
+        assert_eq!(ask("Bearer x").headers()["authorization"], "Bearer x");
     }
 
     #[test]

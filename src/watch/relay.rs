@@ -25,11 +25,11 @@ pub struct Relay {
     pub encoding: Encoding,
     pub told: Told,
     /// What the client holds, where that is kept, until it is told something else.
-    pub held: Option<Remembered>,
+    pub held: Option<Box<Remembered>>,
     /// What the client sees it through; `None`: no filter will ever be about what is watched.
     pub lens: Option<Box<Lens>>,
     framer: Framer,
-    follower: Option<Follower>,
+    follower: Option<Box<Follower>>,
     /// Part of a frame has gone out that was too long to be held back.
     torn: bool,
     /// The client got anything.
@@ -80,7 +80,7 @@ impl Relay {
     }
 
     /// Another stream begins.
-    pub fn begin(&mut self, follower: Option<Follower>) {
+    pub fn begin(&mut self, follower: Option<Box<Follower>>) {
         self.framer = Framer::new(self.encoding, limits::FRAME_BYTES_MAX);
         self.follower = follower;
     }
@@ -110,7 +110,12 @@ impl Relay {
             };
             match chunk {
                 Some(Ok(chunk)) => {
-                    if let Some(ended) = self.pass(chunk).await {
+                    let mut came = Came::new(&chunk, self.framer.pending());
+                    self.framer.push(chunk);
+                    while let Some(piece) = self.next_piece(&mut came) {
+                        self.write(piece).await;
+                    }
+                    if let Then::Ended(ended) = came.then {
                         return ended;
                     }
                 }
@@ -123,15 +128,22 @@ impl Relay {
         }
     }
 
-    /// Passes what is whole. Frames that lie together in what came go out together.
-    async fn pass(&mut self, chunk: Bytes) -> Option<Ended> {
-        // Of a chunk that begins with a frame, what is to go out is a piece.
-        let together = (self.framer.pending() == 0).then(|| chunk.clone());
-        let mut begins = 0;
-        self.framer.push(chunk);
+    /// The next piece that goes out of what has come: only what is whole, and frames that lie together go out together.
+    fn next_piece(&mut self, came: &mut Came) -> Option<Bytes> {
+        match std::mem::replace(&mut came.then, Then::Look) {
+            Then::Look => {}
+            Then::Instead(frame) => return Some(frame),
+            over => {
+                came.then = over;
+                return None;
+            }
+        }
         loop {
             let (frame, look) = match self.framer.next() {
-                Step::NeedMore => break,
+                Step::NeedMore => {
+                    came.then = Then::Nothing;
+                    return Some(came.cut(Bytes::new(), true, self.framer.pending()));
+                }
                 Step::Frame(frame) => {
                     let look = self.look_at(&frame);
                     (frame, look)
@@ -146,51 +158,27 @@ impl Relay {
                     (bytes, Look::Pass)
                 }
             };
-            let Some(all) = &together else {
-                match look {
-                    Look::Pass => self.write(frame).await,
-                    Look::Instead(frame) => self.write(frame).await,
-                    Look::Withhold => {}
-                    Look::Ended { passes, ended } => {
-                        if passes {
-                            self.write(frame).await;
-                        }
-                        return Some(ended);
-                    }
-                }
-                continue;
-            };
-            let behind = all.len() - self.framer.pending();
-            let before = behind - frame.len();
-            match look {
-                Look::Pass => {}
+            let passes = match look {
+                Look::Pass if came.all.is_some() => continue,
+                Look::Pass => true,
+                Look::Withhold => false,
                 Look::Instead(frame) => {
-                    self.write(all.slice(begins..before)).await;
-                    self.write(frame).await;
-                    begins = behind;
-                }
-                Look::Withhold => {
-                    self.write(all.slice(begins..before)).await;
-                    begins = behind;
+                    came.then = Then::Instead(frame);
+                    false
                 }
                 Look::Ended { passes, ended } => {
-                    let until = if passes { behind } else { before };
-                    self.write(all.slice(begins..until)).await;
-                    return Some(ended);
+                    came.then = Then::Ended(ended);
+                    passes
                 }
-            }
+            };
+            return Some(came.cut(frame, passes, self.framer.pending()));
         }
-        if let Some(all) = &together {
-            let whole = all.len() - self.framer.pending();
-            self.write(all.slice(begins..whole)).await;
-        }
-        None
     }
 
     /// Writes to the client what is not an event of a stream.
-    pub async fn write(&mut self, bytes: Bytes) {
+    pub fn write(&mut self, bytes: Bytes) -> impl Future<Output = ()> + use<'_> {
         self.wrote |= !bytes.is_empty();
-        self.pen.write(bytes).await;
+        self.pen.write(bytes)
     }
 
     /// Takes note of one event of the stream, and says what becomes of it.
@@ -258,13 +246,57 @@ impl Relay {
     }
 
     /// The follower of the stream that has ended.
-    pub fn take_follower(&mut self) -> Option<Follower> {
+    pub fn take_follower(&mut self) -> Option<Box<Follower>> {
         self.follower.take()
     }
 
     /// True if the client has part of an event.
     pub fn is_torn(&self) -> bool {
         self.torn
+    }
+}
+
+/// A chunk that has come, while it is looked through.
+struct Came {
+    /// Of a chunk that begins with a frame: what goes out is a piece of it.
+    all: Option<Bytes>,
+    /// Where in it begins what has not gone out yet.
+    begins: usize,
+    then: Then,
+}
+
+/// What comes after the piece that goes out.
+enum Then {
+    /// The next frame.
+    Look,
+    /// This one, in the place of what came.
+    Instead(Bytes),
+    /// Nothing more of this chunk.
+    Nothing,
+    /// Nothing more of this stream.
+    Ended(Ended),
+}
+
+impl Came {
+    /// `pending`: bytes of a frame of which this is not the beginning.
+    fn new(chunk: &Bytes, pending: usize) -> Came {
+        Came {
+            all: (pending == 0).then(|| chunk.clone()),
+            begins: 0,
+            then: Then::Look,
+        }
+    }
+
+    /// What goes out up to this frame, and with it if it passes; `left` bytes are behind it.
+    fn cut(&mut self, frame: Bytes, passes: bool, left: usize) -> Bytes {
+        let Some(all) = &self.all else {
+            return if passes { frame } else { Bytes::new() };
+        };
+        let behind = all.len() - left;
+        let until = if passes { behind } else { behind - frame.len() };
+        let piece = all.slice(self.begins..until);
+        self.begins = behind;
+        piece
     }
 }
 

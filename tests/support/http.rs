@@ -171,18 +171,22 @@ impl Client {
     /// A watch on a connection of its own; the answer must be a 200.
     #[track_caller]
     pub fn watch(&self, path: &str, accept: &str) -> Watch {
-        let reply = self
-            .send(Call::get(path).accept(accept))
-            .unwrap_or_else(|error| panic!("GET {path}: {error}"));
+        self.try_watch(path, accept)
+            .unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    /// The same; an error says what it was instead.
+    pub fn try_watch(&self, path: &str, accept: &str) -> Result<Watch, String> {
+        let reply = self.send(Call::get(path).accept(accept))?;
         if reply.status != 200 {
-            panic!("GET {path}: {:?}", reply.whole());
+            return Err(format!("{:?}", reply.whole()));
         }
-        Watch {
+        Ok(Watch {
             protobuf: reply.header("content-type").starts_with(PROTOBUF),
             reply,
             bytes: Vec::new(),
             end: None,
-        }
+        })
     }
 }
 
@@ -308,7 +312,7 @@ pub struct Reply {
 }
 
 /// What came of a body within a time.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     Data(Bytes),
     /// The body ended as HTTP says it should.

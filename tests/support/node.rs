@@ -166,11 +166,18 @@ impl Node {
             if !entry.file_name().to_string_lossy().starts_with(&begins) {
                 continue;
             }
-            let text = std::fs::read(entry.path().join("app/0.log")).unwrap_or_default();
-            let text = String::from_utf8_lossy(&text).into_owned();
-            // Time, stream and tag stand in front of what was printed.
-            let said = |line: &str| line.splitn(4, ' ').nth(3).unwrap_or_default().to_string();
-            lines.extend(text.lines().map(said));
+            // One for each time that it was started.
+            let files = std::fs::read_dir(entry.path().join("app"));
+            let files = files.into_iter().flatten().flatten();
+            let mut files: Vec<_> = files.map(|file| file.path()).collect();
+            files.sort();
+            for file in files {
+                let text = std::fs::read(file).unwrap_or_default();
+                let text = String::from_utf8_lossy(&text).into_owned();
+                // Time, stream and tag stand in front of what was printed.
+                let said = |line: &str| line.splitn(4, ' ').nth(3).unwrap_or_default().to_string();
+                lines.extend(text.lines().map(said));
+            }
         }
         lines
     }

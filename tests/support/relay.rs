@@ -235,7 +235,11 @@ async fn accept(
     shared: &Arc<Shared>,
 ) {
     loop {
-        let mode = link.borrow().mode;
+        // Of before it is accepted: what is reset while it is, is this one too.
+        let (mode, epoch) = {
+            let link = link.borrow();
+            (link.mode, link.epoch)
+        };
         if matches!(mode, Mode::Refuse | Mode::Gone) {
             return;
         }
@@ -248,7 +252,7 @@ async fn accept(
                 shared.open.fetch_add(1, Ordering::Relaxed);
                 let (link, shared) = (link.clone(), Arc::clone(shared));
                 tokio::spawn(async move {
-                    connection(client, target, link, &shared).await;
+                    connection(client, target, link, epoch, &shared).await;
                     shared.open.fetch_sub(1, Ordering::Relaxed);
                 });
             }
@@ -263,9 +267,9 @@ async fn connection(
     mut client: TcpStream,
     target: SocketAddr,
     link: watch::Receiver<Link>,
+    epoch: u64,
     shared: &Shared,
 ) {
-    let epoch = link.borrow().epoch;
     let Ok(mut server) = TcpStream::connect(target).await else {
         // As near to a refusal as there is once the connection has been accepted.
         reset(&client);

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use crate::door::{Door, SOON};
 use crate::local::{NODE, make_node, with_local_port};
 use crate::offline::{kept, unknown};
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Cluster, programs};
 use crate::support::http::{Call, Client, Event, JSON, PROTOBUF, Watch, Whole};
+use crate::support::kubeconfig::{User, kubeconfig};
+use crate::support::program::Program;
 use crate::support::until;
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
@@ -388,4 +390,49 @@ fn events_wait_for_the_cloud_and_tell_when_they_happened() {
         .expect(200)
         .json();
     assert_eq!(posted["eventTime"], of_proxy["eventTime"]);
+}
+
+/// The lists of programs that every node has, with their exact selectors, begun by client-go while there is no cloud.
+#[test]
+fn what_a_node_consists_of_starts_without_the_cloud() {
+    let door = Door::new("a-starts");
+    let token = door.cluster.account("a-starts", "cni", "cluster-admin");
+    let text = kubeconfig(&door.hub.url(), &door.hub.ca(), &User::Token(&token));
+    let config = door.dir.write("cni.json", text);
+    let living = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown";
+    let programs_of_nodes = [
+        (
+            "coredns/1.12",
+            "services,namespaces,discovery.k8s.io/v1/endpointslices",
+            "",
+        ),
+        ("coredns/1.12", "pods", living),
+        ("flanneld/0.27", "nodes", ""),
+        (
+            "calico-node/3.30",
+            "nodes,pods,namespaces,serviceaccounts,networking.k8s.io/v1/networkpolicies",
+            "",
+        ),
+    ];
+    let all_sync = || {
+        for (agent, resources, fields) in programs_of_nodes {
+            for watch_list in ["on", "off"] {
+                let args = [
+                    format!("--kubeconfig={}", config.display()),
+                    format!("--user-agent={agent}"),
+                    format!("--resource={resources}"),
+                    format!("--field-selector={fields}"),
+                    format!("--watchlist={watch_list}"),
+                    "--exit-on-sync".to_string(),
+                    "--for=30s".to_string(),
+                ];
+                Program::start(&programs().join("informer"), &args)
+                    .wait(SOON * 2)
+                    .ok();
+            }
+        }
+    };
+    all_sync();
+    door.cut();
+    all_sync();
 }

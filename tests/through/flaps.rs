@@ -1,6 +1,7 @@
 //! A link that flaps, in every way that a link can, while objects come, change and go: what each client was told is
 //! compared with what the API server itself tells. Nothing may be lost, nothing doubled, and nobody may ask again.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,12 +12,14 @@ use serde_json::Value;
 use crate::door::{Door, WATCH_LIST};
 use crate::informers::Informer;
 use crate::offline::list_version;
-use crate::support::http::{Call, Client, JSON, PROTOBUF_WATCH, Piece, Watch};
+use crate::support::http::{Call, Client, Event, JSON, PROTOBUF_WATCH, Piece, Watch};
 use crate::support::until;
 
 /// How long after the last flap everybody has been told everything.
 const SETTLE: Duration = Duration::from_secs(60);
 const OBJECTS: u64 = 12;
+/// client-go ends its watches itself after this at the earliest, and goes on with another one.
+const INFORMER_WATCH: Duration = Duration::from_secs(300);
 
 /// A number to choose by, the same in each run: xorshift64.
 struct Random(u64);
@@ -42,13 +45,7 @@ impl Record {
         std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 match watch.poll(Duration::from_millis(200)) {
-                    Ok(event) if event.kind == "BOOKMARK" => {}
-                    Ok(event) => {
-                        let meta = &event.meta;
-                        let line =
-                            format!("{} {} {}", event.kind, meta.name, meta.resource_version);
-                        told.0.lock().expect("nobody panics").0.push(line);
-                    }
+                    Ok(event) => told.told(&event),
                     Err(Piece::Nothing) => {}
                     Err(end) => {
                         told.0.lock().expect("nobody panics").1 = Some(end);
@@ -58,6 +55,53 @@ impl Record {
             }
         });
         record
+    }
+
+    /// Follows one short watch after another, each from where the one before has ended, as client-go does every few minutes.
+    /// Whatever ends it otherwise than in good order is its end.
+    fn of_many(
+        client: Client,
+        path: String,
+        accept: &'static str,
+        from: &str,
+        stop: &Arc<AtomicBool>,
+    ) -> Record {
+        let record = Record::default();
+        let (told, stop, mut at) = (record.clone(), Arc::clone(stop), from.to_string());
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                let path = format!("{path}&resourceVersion={at}&timeoutSeconds=2");
+                let end = match client.try_watch(&path, accept) {
+                    Err(refused) => Piece::Broken(refused),
+                    Ok(mut watch) => loop {
+                        match watch.poll(Duration::from_secs(30)) {
+                            Err(end) => break end,
+                            Ok(event) if event.kind == "ERROR" => {
+                                let said = String::from_utf8_lossy(&event.bytes).into_owned();
+                                break Piece::Broken(format!("from {at}: {said}"));
+                            }
+                            Ok(event) => {
+                                at.clone_from(&event.meta.resource_version);
+                                told.told(&event);
+                            }
+                        }
+                    },
+                };
+                if end != Piece::End {
+                    told.0.lock().expect("nobody panics").1 = Some(end);
+                    return;
+                }
+            }
+        });
+        record
+    }
+
+    fn told(&self, event: &Event) {
+        if event.kind != "BOOKMARK" {
+            let (name, version) = (&event.meta.name, &event.meta.resource_version);
+            let line = format!("{} {name} {version}", event.kind);
+            self.0.lock().expect("nobody panics").0.push(line);
+        }
     }
 
     fn lines(&self) -> Vec<String> {
@@ -84,6 +128,14 @@ fn lines_of(informer: &Informer) -> Vec<String> {
         ))
     });
     lines.collect()
+}
+
+/// How often an informer has asked: for a list, and to watch from where it is.
+fn asked(informer: &Informer) -> (usize, usize) {
+    let requests = informer.printed("request");
+    let watches = requests.iter().filter(|line| line["verb"] == "watch");
+    let watches = watches.count();
+    (requests.len() - watches, watches)
 }
 
 /// Changes objects until it is told to stop, some thirty times a second; the last version.
@@ -173,7 +225,8 @@ fn the_link_flaps_and_nobody_notices() {
     for informer in &informers {
         informer.sees("update", "one");
     }
-    let asked = informers.each_ref().map(|i| i.printed("request").len());
+    let start = Instant::now();
+    let before = informers.each_ref().map(asked);
     let told = informers.each_ref().map(|i| lines_of(i).len());
     let from = list_version(&door.client().get(&door.maps("")).expect(200));
     let path = door.maps(&format!(
@@ -189,6 +242,10 @@ fn the_link_flaps_and_nobody_notices() {
             let mut list = client.watch(&list, accept);
             list.initial(Duration::from_secs(20));
             records.push((format!("{name} {accept} list"), Record::of(list, &stop)));
+            let path = door.maps("?watch=1&allowWatchBookmarks=true");
+            let comes_back = client.clone().agent("comes-back/1");
+            let many = Record::of_many(comes_back, path, accept, &from, &stop);
+            records.push((format!("{name} {accept} again and again"), many));
         }
     }
 
@@ -199,7 +256,6 @@ fn the_link_flaps_and_nobody_notices() {
         std::thread::spawn(move || churn(&client, &path, &churning))
     };
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let start = Instant::now();
     for _ in 0..flaps {
         flap(&door, &mut random);
     }
@@ -221,20 +277,23 @@ fn the_link_flaps_and_nobody_notices() {
     );
     for (name, record) in &records {
         until(&format!("{name} is told it all"), SETTLE, || {
+            let end = record.0.lock().expect("nobody panics").1.clone();
+            assert_eq!(end, None, "{name}");
             is_last(record.lines()).then_some(())
         });
         same(name, &record.lines(), &want);
-        assert_eq!(record.0.lock().expect("nobody panics").1, None, "{name}");
     }
     for (at, informer) in informers.iter().enumerate() {
         until("an informer is told it all", SETTLE, || {
             is_last(lines_of(informer)).then_some(())
         });
         same("an informer", &lines_of(informer)[told[at]..], &want);
-        assert_eq!(
-            informer.printed("request").len(),
-            asked[at],
-            "nobody asks again"
+        let ((lists, watches), (lists_before, watches_before)) = (asked(informer), before[at]);
+        assert_eq!(lists, lists_before, "nobody lists again");
+        let over = start.elapsed().as_secs() / INFORMER_WATCH.as_secs();
+        assert!(
+            watches - watches_before <= over as usize,
+            "nobody watches again before its time: {watches} times"
         );
     }
     assert_eq!(door.hub.metric("edge_hub_watches_expired_total"), 0.0);
@@ -243,12 +302,16 @@ fn the_link_flaps_and_nobody_notices() {
 
 #[track_caller]
 fn same(name: &str, got: &[String], want: &[String]) {
-    let lost: Vec<_> = want.iter().filter(|line| !got.contains(line)).collect();
-    let mut seen = std::collections::HashSet::new();
+    if got == want {
+        return;
+    }
+    let told: HashSet<_> = got.iter().collect();
+    let lost: Vec<_> = want.iter().filter(|line| !told.contains(line)).collect();
+    let mut seen = HashSet::new();
     let doubled: Vec<_> = got.iter().filter(|line| !seen.insert(*line)).collect();
-    assert!(
-        got == want,
-        "{name}: {} of {} lost: {:?}, {} doubled: {:?}",
+    let differs = got.iter().zip(want).position(|(got, want)| got != want);
+    panic!(
+        "{name}: {} of {} lost: {:?}, {} doubled: {:?}; the first that differs: {differs:?}",
         lost.len(),
         want.len(),
         &lost[..lost.len().min(5)],

@@ -280,7 +280,7 @@ fn a_ring_that_is_not_its_own_is_begun_anew_and_never_told() {
         ),
         (
             &|door| patch(door, 8, &[99, 0]),
-            &["cache_dir: ", "has format 99, this is 1"],
+            &["cache_dir: ", "has format 99, this is 2"],
         ),
         (
             &|door| patch(door, 0, &[0x55; 4096]),

@@ -211,6 +211,8 @@ fn a_pair_that_has_run_out_takes_nothing_with_it() {
     let classes = "/apis/node.k8s.io/v1/runtimeclasses";
     let told = kubelet.get(NODE).expect(200);
     kubelet.get(classes).expect(200);
+    let warned = door.hub.status()["warnings"].to_string();
+    assert!(warned.contains("ends in 0 days"), "{warned}");
     door.client().get(&door.maps("")).expect(200);
     door.cut();
     kept(&kubelet.get(NODE));
@@ -226,6 +228,8 @@ fn a_pair_that_has_run_out_takes_nothing_with_it() {
     let both = kubelet.clone().bearer(&door.token);
     both.get(&door.maps("")).expect(401);
     assert_eq!(door.hub.status()["link"]["state"], "up");
+    let warned = door.hub.status()["warnings"].to_string();
+    assert!(warned.contains("is over, and still shown"), "{warned}");
     // And goes again: the box has what it had, also after a power cut.
     door.cut();
     let again = kubelet.get(NODE);
@@ -251,6 +255,7 @@ fn a_pair_that_has_run_out_takes_nothing_with_it() {
     until("the API server knows it", SOON, || {
         (kubelet.get(NODE).status == 200).then_some(())
     });
+    assert_eq!(door.hub.status()["warnings"], json!([]));
 }
 
 /// The digest of a certificate, as the API server writes it.

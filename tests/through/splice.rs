@@ -254,6 +254,109 @@ fn who_may_no_longer_ask_is_not_told_anything() {
         .expect(403);
 }
 
+/// An event of 5.8 MB is longer than what is held back: it comes, and so do those behind it; only the cut shows then.
+#[test]
+fn an_event_that_is_too_long_passes_and_the_cut_shows() {
+    let door = Door::new("s-long");
+    let from = version(&door);
+    let path = door.maps(&format!("?watch=1&resourceVersion={from}"));
+    let client = door.client();
+    let mut json = client.watch(&path, JSON);
+    let mut protobuf = client.watch(&path, PROTOBUF_WATCH);
+    // Six bytes of JSON each, one of protobuf. The API server takes 3 MB at a time.
+    let part = "\u{1}".repeat(240_000);
+    let mut last = door.set("long", "");
+    for n in 0..4 {
+        let data = serde_json::json!({ "data": { format!("part{n}"): part } });
+        let long = door.maps("/long");
+        let call = Call {
+            headers: vec![("content-type", "application/merge-patch+json")],
+            ..Call::json(Method::PATCH, &long, &data)
+        };
+        let changed = door.direct().call(call).expect(200).json();
+        last = changed["metadata"]["resourceVersion"]
+            .as_str()
+            .expect("a version")
+            .to_string();
+    }
+    let lengths: Vec<usize> = (0..5).map(|_| json.event(SOON).bytes.len()).collect();
+    assert!(lengths[4] > 5_700_000, "{lengths:?}");
+    let behind = door.set("one", "1");
+    assert_eq!(json.event(SOON).meta.resource_version, behind);
+    let told = lines(&mut protobuf, 6);
+    assert_eq!(told[4], format!("MODIFIED long {last}"));
+    door.cut();
+    assert!(matches!(json.poll(SOON), Err(Piece::Broken(_))));
+    // As protobuf it was not too long.
+    protobuf.silent(MOMENT);
+    door.mend();
+    let changed = door.set("one", "2");
+    assert_eq!(protobuf.event(SOON).meta.resource_version, changed);
+    let path = door.maps(&format!("?watch=1&resourceVersion={behind}"));
+    let mut again = client.watch(&path, JSON);
+    assert_eq!(again.event(SOON).meta.resource_version, changed);
+}
+
+/// The hub must read what it keeps, and what it goes on with.
+#[test]
+fn cbor_passes_where_the_hub_need_not_read_it_and_is_not_asked_for_where_it_must() {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let cluster = CLUSTER.get_or_init(|| {
+        Cluster::start(&Setup {
+            apiserver_flags: "--feature-gates=CBORServingAndStorage=true".to_string(),
+            ..Setup::default()
+        })
+    });
+    let door = Door::with(cluster, "s-cbor", |setup| {
+        setup.set("cache_agents", serde_json::json!(["kept"]))
+    });
+    const BOTH: &str = "application/json;q=0.9,application/cbor;q=1";
+    let from = door.set("one", "1");
+    let answered = |client: &Client, path: &str, accept: &str| {
+        let reply = client
+            .send(Call::get(path).accept(accept))
+            .expect("a reply");
+        assert_eq!(reply.status, 200);
+        reply.header("content-type").to_string()
+    };
+    let (kept, other) = (
+        door.client().agent("kept/1"),
+        door.client().agent("other/1"),
+    );
+    let list = door.maps("");
+    assert_eq!(answered(&other, &list, BOTH), "application/cbor");
+    assert_eq!(answered(&kept, &list, BOTH), JSON);
+    assert_eq!(
+        answered(&kept, &list, "application/cbor"),
+        "application/cbor"
+    );
+    let watch = door.maps(&format!("?watch=1&resourceVersion={from}"));
+    assert_eq!(answered(&other, &watch, BOTH), JSON);
+    let mut goes_on = other.watch(&watch, BOTH);
+    door.cut();
+    let changed = door.set("one", "2");
+    door.mend();
+    assert_eq!(goes_on.event(SOON).meta.resource_version, changed);
+}
+
+#[test]
+fn kubectl_that_begins_in_an_outage_goes_on() {
+    let door = Door::new("s-kubectl");
+    door.set("one", "0");
+    let kubectl = door.kubectl();
+    let get = ["-n", "s-kubectl", "get", "cm", "-o", "name"];
+    let told = kubectl.run(&get).ok();
+    door.cut();
+    let watch = kubectl.start(&[&get[..], &["-w"]].concat());
+    for line in told.lines() {
+        watch.line("what is kept", SOON, |said| said == line);
+    }
+    door.set("two", "1");
+    door.mend();
+    watch.line("what came", SOON, |line| line == "configmap/two");
+    assert_eq!(watch.errors(), Vec::<String>::new());
+}
+
 #[test]
 fn a_table_goes_on_too() {
     let door = Door::new("s-table");

@@ -20,9 +20,22 @@ pub const NOT_KEPT: &str = "other/1";
 /// Bytes of one stream that a client which does not read lets come.
 const WINDOW_BYTES: u32 = 64 << 10;
 
-/// As long as one of a pod.
-fn token() -> String {
-    format!("Bearer {:b<1100}", "bench")
+/// What a client shows.
+#[derive(Clone, Copy)]
+pub enum Token {
+    /// Few bytes: what a request costs beside them.
+    Short,
+    /// As long as one of a pod.
+    Long,
+}
+
+impl Token {
+    fn header(self) -> String {
+        match self {
+            Token::Short => "Bearer bench".to_owned(),
+            Token::Long => format!("Bearer {:b<1100}", "bench"),
+        }
+    }
 }
 
 pub type Fault = Box<dyn Error + Send + Sync>;
@@ -35,6 +48,7 @@ enum Sender {
 pub struct Client {
     sender: Sender,
     agent: &'static str,
+    pub token: Token,
 }
 
 impl Client {
@@ -64,14 +78,18 @@ impl Client {
             tokio::spawn(connection);
             Sender::H1(sender)
         };
-        Ok(Client { sender, agent })
+        Ok(Client {
+            sender,
+            agent,
+            token: Token::Short,
+        })
     }
 
     /// The answer's head, with the body still to come.
     pub async fn open(&mut self, path: &str) -> Result<Response<Incoming>, Fault> {
         let request = Request::get(format!("https://127.0.0.1{path}"))
             .header("user-agent", self.agent)
-            .header("authorization", token())
+            .header("authorization", self.token.header())
             .header("accept", "application/json");
         Ok(match &mut self.sender {
             Sender::H1(sender) => {

@@ -1,6 +1,6 @@
 //! What the hub takes of RAM, each on a fresh hub: its allocator keeps what it once had, and would hide the next growth.
 
-use crate::client::{Client, KEPT, NOT_KEPT};
+use crate::client::{Client, KEPT, NOT_KEPT, Token};
 use crate::process::{Bench, HubSetup, Served};
 use crate::table::Table;
 use crate::tls;
@@ -122,9 +122,10 @@ impl Memory<'_> {
     }
 
     async fn client(&self, hub: &Served, h2: bool, agent: &'static str) -> Client {
-        Client::connect(hub.address, &self.tls(h2), agent)
-            .await
-            .expect("the hub takes connections")
+        let client = Client::connect(hub.address, &self.tls(h2), agent).await;
+        let mut client = client.expect("the hub takes connections");
+        client.token = Token::Long;
+        client
     }
 
     /// A hub that has done everything once.
