@@ -757,6 +757,54 @@ fn reaches_into_pods(site: &Site, server: &str, ca: &std::path::Path) {
     }
 }
 
+/// What streams out of a pod is never held: it ends with the link, and kubectl says so.
+fn ends_with_the_link(site: &Site, hub: &Hub) {
+    let token = site.cluster.account("default", "streams", "cluster-admin");
+    let text = kubeconfig("https://127.0.0.1:10268", &hub.ca(), &User::Token(&token));
+    let config = site.dir.write("streams.json", text);
+    // Where the cut is not between kubectl and the hub.
+    let start = |args: &[&str]| -> Program {
+        let [enter, how] = site.node.within();
+        let mut command = command(std::path::Path::new(&enter));
+        command
+            .arg(how)
+            .arg(programs().join("kubectl"))
+            .env("HOME", site.dir.path())
+            .arg("--kubeconfig")
+            .arg(&config)
+            .args(args);
+        Program::spawn(&mut command)
+    };
+    for cut in ["down", "drop"] {
+        let streams = [
+            start(&["logs", "-f", "tick"]),
+            start(&["exec", "tick", "--", "/app", "tick", "200ms"]),
+            start(&["attach", "tick"]),
+        ];
+        for stream in &streams {
+            stream.line("what the pod prints", NODE, |line| {
+                line.starts_with("tick ")
+            });
+        }
+        let at = std::time::Instant::now();
+        site.node.net(cut);
+        for stream in streams {
+            let said = stream.wait(Duration::from_secs(15));
+            println!(
+                "{cut}: after {:?}: {:?} {}",
+                at.elapsed(),
+                said.code,
+                said.stderr
+            );
+            assert_eq!(said.code, Some(1));
+            assert!(said.stderr.contains("error: "), "{}", said.stderr);
+        }
+        site.node.net("up");
+        hub.sees_online();
+        site.wait_ready(true);
+    }
+}
+
 #[test]
 fn kubectl_reaches_into_pods_through_the_hub() {
     let site = Site::new(Release::V1_36);
@@ -769,4 +817,5 @@ fn kubectl_reaches_into_pods_through_the_hub() {
         &format!("https://{}:10268", site.node.address()),
         &hub.ca(),
     );
+    ends_with_the_link(&site, &hub);
 }
