@@ -172,7 +172,7 @@ async fn serve(path: PathBuf, config: Config) -> Result<(), Failure> {
     tasks.spawn_local(Rc::clone(&shared).keep_what_was_told());
     tasks.spawn_local(Rc::clone(&shared).keep_issuer());
     tasks.spawn_local(Rc::clone(&shared).settle_doubts());
-    tasks.spawn_local(Rc::clone(&shared).end_reports());
+    tasks.spawn_local(Rc::clone(&shared).follow_pods());
     tasks.spawn_local(Rc::clone(&shared).post_events());
     let config = shared.config.borrow().clone();
     log::info!(

@@ -143,6 +143,13 @@ pub const ABSENT_BYTES_MAX: usize = 16 * 1024;
 
 /// Kept lists go out in pieces of about this many bytes: one or two HTTP/2 frames.
 pub const PIECE_BYTES: usize = 16 * 1024;
+/// What is written at once goes to the client in pieces of at most this: one who takes less in `stalled_watch_secs`, half a
+/// KB a second, takes nothing.
+pub const TAKEN_BYTES_MAX: usize = 2 * PIECE_BYTES;
+const _: () = assert!(
+    H1_BACKLOG_BYTES + TAKEN_BYTES_MAX < H1_BUFFER_BYTES,
+    "hyper asks no body for more beyond, and nobody would see that its client has stalled"
+);
 /// Longest watch event that is passed on whole. An object of the largest size that etcd takes, as JSON, fits; what is
 /// longer streams on, and if it is torn the watch ends.
 pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -193,6 +200,9 @@ pub const FILTERED_OBJECT_BYTES_MAX: usize = FRAME_BYTES_MAX;
 /// A client that goes on with its watch within this time after the filters have changed may have been told what is before
 /// that by the filters as they were: client-go's watches end after ten minutes at most, and go on.
 pub const FILTERS_NEWS: Duration = Duration::from_secs(600);
+/// Watches of which the hub remembers that it sent them to list again; beyond that one is sent twice. Only of clients that
+/// take no bookmarks, of which a node has a few.
+pub const FILTERS_SENT_BACK_MAX: usize = 64;
 /// Changes of the filters seldom come alone: so long is waited for the next.
 pub const FILTERS_SETTLE: Duration = Duration::from_millis(300);
 /// Objects that one watch's client is not told of, some 60 bytes each: more Services than a site hides from one pool.
@@ -232,6 +242,9 @@ pub const RESUMES_MAX: usize = 8;
 pub const RESUME_WAIT: Duration = Duration::from_secs(60);
 /// When the link is back, held watches ask within so many times `probe_min_ms`: 2 s.
 pub const RESUME_SPREAD_FACTOR: u32 = 2;
+/// How long a watch waits for the link that begins without it, before what is kept: the API server may tell it all that
+/// it has missed, one event after the other, and a link that flaps is back within that. Longer, what is kept is worth more.
+pub const BEHIND_WAIT: Duration = Duration::from_secs(10);
 /// What an API server may ask to be waited for before it is asked again.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// A stream of events that is over sooner was in vain: after it the hub waits longer, that it may not ask for ever.

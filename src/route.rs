@@ -45,8 +45,8 @@ pub enum Opening {
     Silent,
     /// Every kept object as ADDED; then, for a watch list, the bookmark that ends them.
     Replay,
-    /// The client knows less than what is kept: it shall list again.
-    Expired,
+    /// The client knows less than what is kept: it shall list again, unless the link is back soon.
+    Behind,
     /// 503.
     Unknown,
 }
@@ -78,7 +78,7 @@ pub fn opening(asked: &Asked, kept: Option<&str>, known: bool) -> Opening {
         (None, Some(_)) => Opening::Unknown,
         (Some(kept), Some(start)) => match version::compare(start, kept) {
             Some(Ordering::Equal | Ordering::Greater) => Opening::Silent,
-            Some(Ordering::Less) | None => Opening::Expired,
+            Some(Ordering::Less) | None => Opening::Behind,
         },
     }
 }
@@ -152,13 +152,13 @@ mod tests {
                 "/api/v1/pods?watch=1&resourceVersion=4",
                 Some("5"),
                 true,
-                Opening::Expired,
+                Opening::Behind,
             ),
             (
                 "/api/v1/pods?watch=1&resourceVersion=x",
                 Some("5"),
                 true,
-                Opening::Expired,
+                Opening::Behind,
             ),
             (
                 "/api/v1/pods?watch=1&resourceVersion=5",

@@ -9,6 +9,8 @@ mod attacks;
 mod autonomy;
 #[path = "through/bad_input.rs"]
 mod bad_input;
+#[path = "through/bad_watches.rs"]
+mod bad_watches;
 #[path = "through/cache_cli.rs"]
 mod cache_cli;
 #[path = "through/clients.rs"]
@@ -47,6 +49,8 @@ mod leaders;
 mod live;
 #[path = "through/local.rs"]
 mod local;
+#[path = "through/odd_watches.rs"]
+mod odd_watches;
 #[path = "through/offline.rs"]
 mod offline;
 #[path = "through/online.rs"]
@@ -65,11 +69,15 @@ mod rotation;
 mod service;
 #[path = "through/setup.rs"]
 mod setup;
+#[path = "through/slow.rs"]
+mod slow;
 #[path = "through/splice.rs"]
 mod splice;
 #[path = "through/state_files.rs"]
 mod state_files;
 #[path = "through/stolen.rs"]
 mod stolen;
+#[path = "through/storm.rs"]
+mod storm;
 #[path = "through/strangers.rs"]
 mod strangers;

@@ -71,6 +71,8 @@ impl Claims {
 }
 
 fn claims(payload: &[u8]) -> Result<Claims, Malformed> {
+    // Also where only a claim that is skipped is no text.
+    std::str::from_utf8(payload).map_err(|_| Malformed::Text)?;
     let mut cursor = Cursor::new(payload);
     let mut claims = Claims::default();
     cursor.open_object()?;
@@ -271,6 +273,7 @@ mod tests {
             }
         }
         assert_eq!(of(&format!("{POD}x")), None);
+        assert!(claims(b"{\"jti\":\"\xff\"}").is_err());
         let many = vec!["\"a\""; limits::JWT_AUDIENCES_MAX + 1].join(",");
         assert_eq!(of(&format!("{{\"aud\":[{many}]}}")), None);
     }

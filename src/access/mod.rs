@@ -266,7 +266,8 @@ pub fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer").then_some(token)
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+/// What is remembered of a token in its place.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     bytes32(digest::digest(&digest::SHA256, bytes))
 }
 

@@ -176,9 +176,8 @@ pub fn answer<B>(shared: &Rc<Shared>, request: &Request<B>) -> Response<Body> {
         }
         (&Method::POST, "/drop", Some(id)) => {
             shared.cache.borrow_mut().drop_one(id);
-            let mut out = Vec::new();
-            kept::put_end(&mut out);
-            reply::whole(200, TYPE, out)
+            let shared = Rc::clone(shared);
+            written(|pen| dropped(pen, shared))
         }
         _ => reply::whole(
             404,
@@ -201,7 +200,7 @@ where
 }
 
 async fn collections(pen: Pen, shared: Rc<Shared>) -> Result<(), BrokenOff> {
-    let shown = shared.cache.borrow().shown(Instant::now());
+    let shown = shared.cache.borrow_mut().shown(Instant::now());
     let mut out = Vec::new();
     for one in shown {
         let class = class_word(shared.cache.borrow().class(&one.key.agent));
@@ -255,6 +254,18 @@ async fn one(
     if let Some(value) = &one.value {
         kept::put(item.as_bytes(), &mut out);
         kept::put(value, &mut out);
+    }
+    end(&pen, out).await
+}
+
+/// Ends when a power cut would not bring back what was dropped; where nothing can be written any more, with the reason.
+async fn dropped(pen: Pen, shared: Rc<Shared>) -> Result<(), BrokenOff> {
+    let done = shared.cache.borrow_mut().flush();
+    done.await;
+    let stats = shared.cache.borrow().flash();
+    let mut out = Vec::new();
+    if let Some(off) = stats.and_then(|stats| stats.off) {
+        kept::put(off.as_bytes(), &mut out);
     }
     end(&pen, out).await
 }

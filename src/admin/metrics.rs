@@ -28,6 +28,7 @@ static ANSWERED: [[AtomicU64; 5]; 3] = [const { [const { AtomicU64::new(0) }; 5]
 static LEFT: AtomicU64 = AtomicU64::new(0);
 static REFUSED: AtomicU64 = AtomicU64::new(0);
 static TURNED_AWAY: AtomicU64 = AtomicU64::new(0);
+static STALLED: AtomicU64 = AtomicU64::new(0);
 static NOT_FILTERED: AtomicU64 = AtomicU64::new(0);
 
 /// Counts one answer by where it came from and the class of its status.
@@ -44,6 +45,11 @@ pub fn refused() {
 /// Counts a connection from another machine to an address that is for this one.
 pub fn turned_away() {
     TURNED_AWAY.fetch_add(1, Relaxed);
+}
+
+/// Counts a watch that ended because its client took nothing.
+pub fn stalled() {
+    STALLED.fetch_add(1, Relaxed);
 }
 
 /// Counts an answer, or the rest of one, that was not passed on because a filter could not read it.
@@ -110,6 +116,11 @@ pub fn text(samples: &[Sample]) -> String {
             "edge_hub_connections_turned_away_total",
             "Connections from other machines to a loopback or link-local address.",
             &TURNED_AWAY,
+        ),
+        (
+            "edge_hub_watches_stalled_total",
+            "Watches that ended because their clients took nothing of them.",
+            &STALLED,
         ),
         (
             "edge_hub_not_filtered_total",

@@ -13,6 +13,7 @@ use crate::certs::renewal::renew_at;
 use crate::config::{ClientFrom, ServingFrom, StoreKind};
 use crate::health::{LinkState, ServerState};
 use crate::hub::Shared;
+use crate::hub::store::OPENING;
 use crate::object::Encoding;
 use crate::store::Totals;
 use crate::store::ring::thread::Stats;
@@ -27,11 +28,15 @@ const SYS: &str = "/sys";
 /// Everything.
 pub fn status(shared: &Shared) -> Status {
     let config = shared.config.borrow();
+    let shown = shared.cache.borrow_mut().shown(Instant::now());
     let cache = shared.cache.borrow();
     let open = config.connections_max - shared.connections.available_permits();
     let worn = worn(Path::new(SYS));
     let mut warnings = shared.warnings();
     warnings.extend(worn.iter().filter_map(Worn::warning));
+    if cache.flash().is_some_and(|stats| is_opening(&stats)) {
+        warnings.push(format!("cache: {} {OPENING}", config.cache_dir.display()));
+    }
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node_name: config.node_name.clone(),
@@ -41,11 +46,7 @@ pub fn status(shared: &Shared) -> Status {
         servers: shared.upstream.status().into_iter().map(server).collect(),
         store: store(&cache),
         flash_devices: worn.into_iter().map(flash_device).collect(),
-        collections: cache
-            .shown(Instant::now())
-            .into_iter()
-            .map(collection)
-            .collect(),
+        collections: shown.into_iter().map(collection).collect(),
         connections: Connections {
             open: open as u64,
             max: config.connections_max as u64,
@@ -132,9 +133,14 @@ pub fn ready(shared: &Shared) -> String {
     format!("{link}{}\n", not_on_flash(shared))
 }
 
+fn is_opening(stats: &Stats) -> bool {
+    stats.opening.is_zero()
+}
+
 /// What is wrong with the flash, where something is.
 fn not_on_flash(shared: &Shared) -> String {
     match shared.cache.borrow().flash() {
+        Some(stats) if is_opening(&stats) => format!("; what is kept {OPENING}"),
         Some(Stats { off: Some(why), .. }) => {
             format!("; nothing is kept any more until the next start: {why}")
         }

@@ -56,8 +56,9 @@ pub async fn keep(shared: Rc<Shared>) {
 }
 
 fn pages(shared: &Shared) -> Vec<Page> {
-    let cache = shared.cache.borrow();
-    index::pages(&cache.shown(Instant::now()), |agent| cache.class(agent))
+    let mut cache = shared.cache.borrow_mut();
+    let shown = cache.shown(Instant::now());
+    index::pages(&shown, |agent| cache.class(agent))
 }
 
 /// Whether the name of an agent may be that of a file. `_internal` is the hub's own; what begins with `.` is hidden, and

@@ -296,7 +296,7 @@ mod tests {
             assert_ne!(of(other), base, "{other}");
         }
         assert_eq!(
-            of("/api/v1/namespaces/n/pods/p?watch=1"),
+            of("/api/v1/watch/namespaces/n/pods/p"),
             of("/api/v1/namespaces/n/pods?watch=1&fieldSelector=metadata.name%3Dp")
         );
     }

@@ -212,7 +212,8 @@ impl Cache {
     }
 
     /// Every collection that is there, in key order.
-    pub fn shown(&self, now: Instant) -> Vec<Shown> {
+    pub fn shown(&mut self, now: Instant) -> Vec<Shown> {
+        self.store.settle();
         let shown = |(key, entry): (&Key, &Entry)| {
             let (objects, bytes) = self.store.size(entry.id)?;
             Some(Shown {

@@ -1,4 +1,4 @@
-//! Whether a pod is one of this node's, out of what the API server has told the kubelet.
+//! The pods of this node, out of what the API server has told the kubelet.
 
 use super::key::{Key, Objects, Scope, item_key};
 use super::{Cache, Entry};
@@ -41,6 +41,30 @@ pub async fn look(cache: &RefCell<Cache>, node: &str, pod: &Pod) -> Here {
         };
     }
     Here::Unknown
+}
+
+/// What `of` makes of each pod that the kubelet of `node` was told, a bare object. Of the most current list that can be read
+/// to its end; without one, nothing.
+pub async fn each<T>(
+    cache: &RefCell<Cache>,
+    node: &str,
+    of: impl Fn(Encoding, &[u8]) -> Option<T>,
+) -> Vec<T> {
+    let places = cache.borrow().pods_of(node);
+    for (id, encoding) in places {
+        let view = cache.borrow_mut().store.view(id);
+        let Some(view) = view.await else {
+            continue;
+        };
+        let (mut reading, mut all) = (view.read(), Vec::new());
+        while let Ok(items) = reading.next().await {
+            let Some(items) = items else {
+                return all;
+            };
+            all.extend(items.iter().filter_map(|item| of(encoding, &item.value)));
+        }
+    }
+    Vec::new()
 }
 
 impl Cache {

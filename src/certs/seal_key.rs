@@ -3,6 +3,7 @@
 //!
 //! A key that cannot be had is never made up for: what was sealed with it would be lost. The hub then keeps in RAM.
 
+use crate::config::Config;
 use crate::limits::{SEAL_KEY_BYTES, SEAL_KEY_BYTES_MAX, SEAL_KEY_BYTES_MIN};
 use crate::sys::file::{
     FileError, FileFault, make_private_directory, private, read_bounded, write_whole,
@@ -63,6 +64,17 @@ pub enum Outlook {
     ToBeMade,
     /// The hub makes its own anew: a power cut left this one empty or torn.
     ToBeMadeAnew,
+}
+
+/// What is wrong if whoever takes the cache has its key too.
+pub fn beside_cache(config: &Config) -> Option<String> {
+    let key = config.seal_key_file.as_ref().unwrap_or(&config.state_dir);
+    key.starts_with(&config.cache_dir).then(|| {
+        format!(
+            "seal_key_file: the key lies below cache_dir, where it protects nothing: who takes {} has both; put it elsewhere",
+            config.cache_dir.display()
+        )
+    })
 }
 
 /// The key: the configured one, else the hub's own, which is made if it is missing or torn. `cache_exists`: whether

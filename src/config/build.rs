@@ -127,6 +127,7 @@ pub(super) fn build(file: File, rim: &Rim<'_>, problems: &mut Problems) -> Optio
         probe_min: Duration::from_millis(file.probe_min_ms),
         probe_max: Duration::from_millis(file.probe_max_ms),
         header_timeout: Duration::from_millis(file.header_timeout_ms),
+        stalled_watch: Duration::from_secs(file.stalled_watch_secs),
         connections_max: usize::try_from(file.connections_max).ok()?,
     })
 }

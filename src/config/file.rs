@@ -59,6 +59,7 @@ pub struct File {
     pub probe_min_ms: u64,
     pub probe_max_ms: u64,
     pub header_timeout_ms: u64,
+    pub stalled_watch_secs: u64,
     pub connections_max: u64,
 }
 }
@@ -118,6 +119,7 @@ impl Default for File {
             probe_min_ms: 1_000,
             probe_max_ms: 30_000,
             header_timeout_ms: 10_000,
+            stalled_watch_secs: 60,
             connections_max: CONNECTIONS_DEFAULT,
         }
     }

@@ -252,6 +252,7 @@ pub const KEYS: &[Key] = keys! {
     "probe_min_ms", Kind::Number { min: 20, max: 60_000 }, "1000", Restart, probe_min, "The first wait between two probes of a server that is down.";
     "probe_max_ms", Kind::Number { min: 20, max: 600_000 }, "30000", Restart, probe_max, "The longest wait between two probes.";
     "header_timeout_ms", Kind::Number { min: 50, max: 120_000 }, "10000", Live, header_timeout, "How long a client may take for its handshake, and for the head of a request.";
+    "stalled_watch_secs", Kind::Number { min: 1, max: 3_600 }, "60", Live, stalled_watch, "For how long the client of a watch may take nothing, though there are events for it. Then its watch ends.";
     "connections_max", Kind::Number { min: CONNECTIONS_MIN, max: CONNECTIONS_MAX }, "512", Restart, connections_max, "Client connections open at once.";
 };
 

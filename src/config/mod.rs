@@ -113,6 +113,9 @@ pub struct Config {
     pub probe_max: Duration,
     /// How long a client may take for its TLS handshake and for the head of a request.
     pub header_timeout: Duration,
+    /// How long the client of a watch may take nothing, though there are events for it. A kubelet on a busy machine
+    /// pauses for seconds.
+    pub stalled_watch: Duration,
     /// Client connections open at once.
     pub connections_max: usize,
 }

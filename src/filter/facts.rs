@@ -22,6 +22,8 @@ pub struct Facts {
     pub topologies: Option<BTreeMap<String, Topology>>,
     /// By pod uid: the addresses that the kubelet has reported since the link was cut.
     pub pod_ips: BTreeMap<String, Vec<IpAddr>>,
+    /// By uid: the pods that are ready by the kubelet's word, which is newer than what the API server says.
+    pub pods_ready: BTreeSet<String>,
 }
 
 /// The hub's address, as pods have it.
@@ -58,6 +60,16 @@ pub enum Topology {
 }
 
 impl Facts {
+    /// Whether any pod is otherwise than the API server says.
+    pub fn knows_pods(&self) -> bool {
+        !self.pod_ips.is_empty() || !self.pods_ready.is_empty()
+    }
+
+    /// Whether all pods are as the other one has them.
+    pub fn has_pods_of(&self, other: &Facts) -> bool {
+        self.pod_ips == other.pod_ips && self.pods_ready == other.pods_ready
+    }
+
     /// Whether a node is in this node's pool, as far as is known. This node is, and one in no pool is a pool by itself.
     pub fn is_in_pool(&self, node: &str) -> bool {
         let others = match (&self.pool, &self.pool_nodes) {

@@ -40,6 +40,8 @@ pub const ENDPOINT_ZONE: Field = Field::new("zone", 7);
 /// Of v1beta1 alone.
 pub const ENDPOINT_TOPOLOGY: Field = Field::new("topology", 5);
 pub const CONDITION_READY: Field = Field::new("ready", 1);
+pub const CONDITION_SERVING: Field = Field::new("serving", 2);
+pub const CONDITION_TERMINATING: Field = Field::new("terminating", 3);
 
 pub const SUBSETS: Field = Field::new("subsets", 2);
 pub const SUBSET_ADDRESSES: [Field; 2] = [

@@ -61,6 +61,17 @@ impl Growth {
             Growth::Double => 256 + len,
         }
     }
+
+    /// Bytes that one item of `len` may grow by, so that all of them together stay within that: without the lengths in
+    /// front of the item, which may become longer as well.
+    pub fn of_item(self, len: usize) -> usize {
+        match self {
+            Growth::None => 0,
+            Growth::Little => 250,
+            Growth::Quarter => (len / 4).saturating_sub(4),
+            Growth::Double => len.saturating_sub(4),
+        }
+    }
 }
 
 /// A list on its way. After an error it is to be dropped, and what was written breaks off.

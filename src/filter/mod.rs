@@ -157,10 +157,11 @@ impl Filter {
             Filter::DiscardCloudService | Filter::ServiceTopology | Filter::NodePortIsolation => {
                 Growth::None
             }
-            Filter::MasterService | Filter::InClusterConfig | Filter::ForwardKubeSvcTraffic => {
-                Growth::Little
+            // Each is about one object, which has the one name.
+            Filter::MasterService | Filter::InClusterConfig => Growth::Little,
+            Filter::ForwardKubeSvcTraffic | Filter::ServiceEnvUpdater | Filter::PodIpOverlay => {
+                Growth::Quarter
             }
-            Filter::ServiceEnvUpdater | Filter::PodIpOverlay => Growth::Quarter,
             Filter::HubCa => Growth::Double,
         }
     }
@@ -263,7 +264,7 @@ impl Judge {
     /// Who judges what all others have judged before: where pods are, which changes without an API server. `None`: all are
     /// where they were.
     pub fn of_kept(&self) -> Option<Judge> {
-        let is_told = self.set.has(Filter::PodIpOverlay) && !self.facts.pod_ips.is_empty();
+        let is_told = self.set.has(Filter::PodIpOverlay) && self.facts.knows_pods();
         is_told.then(|| Judge {
             set: Set::default().with(Filter::PodIpOverlay),
             kind: self.kind,
@@ -275,6 +276,7 @@ impl Judge {
     pub fn with_pods_of(&self, other: &Judge) -> Judge {
         let facts = Facts {
             pod_ips: other.facts.pod_ips.clone(),
+            pods_ready: other.facts.pods_ready.clone(),
             ..Facts::clone(&self.facts)
         };
         Judge {
@@ -297,7 +299,7 @@ impl Judge {
                 (&a.node, &a.zone, &a.pool, &a.pool_nodes, &a.topologies)
                     == (&b.node, &b.zone, &b.pool, &b.pool_nodes, &b.topologies)
             }
-            Filter::PodIpOverlay => a.pod_ips == b.pod_ips,
+            Filter::PodIpOverlay => a.has_pods_of(b),
         };
         self.set == other.set && self.set.iter().all(same)
     }
@@ -341,6 +343,16 @@ fn judge(
         let now = told.as_deref().unwrap_or(bare);
         match filter.judge(facts, kind, &Node::object(encoding, now))? {
             Verdict::Keep => {}
+            // Made to break the list in which it stands, such as a pod with its thousand variables of one name. Nothing
+            // is hidden by a filter that makes longer, so that it may be without.
+            Verdict::Replace(bytes)
+                if bytes.len() > now.len() + filter.growth().of_item(now.len()) =>
+            {
+                log::debug!(
+                    "filter {}: an object would grow too much, and stays as it is",
+                    filter.name()
+                );
+            }
             Verdict::Replace(bytes) => told = Some(bytes),
             Verdict::Drop => return Ok(Verdict::Drop),
         }

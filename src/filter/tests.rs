@@ -1,15 +1,20 @@
 //! Each filter on small objects, in both encodings. On those that real API servers made: `tests/filters.rs`.
 
 use super::facts::{HubPlace, Membership, Topology};
+use super::list::Rewriter;
 use super::*;
 use crate::object::edit::Field;
 use crate::object::proto::{put_bytes, put_varint};
+use crate::object::{
+    TypeMeta, list_item_framed_len, write_list_head, write_list_item, write_list_tail,
+};
 use std::net::IpAddr;
 
 /// A value of an object that is written in both encodings.
 pub enum V {
     T(&'static str),
     N(u64),
+    Y(bool),
     B(&'static [u8]),
     M(Vec<(Field, V)>),
     L(Vec<V>),
@@ -17,13 +22,14 @@ pub enum V {
     S(Vec<(&'static str, V)>),
 }
 
-use V::{B, L, M, N, S, T};
+use V::{B, L, M, N, S, T, Y};
 
 fn json(value: &V) -> String {
     let join = |parts: Vec<String>| parts.join(",");
     match value {
         T(text) => serde_json::to_string(text).unwrap(),
         N(number) => number.to_string(),
+        Y(truth) => truth.to_string(),
         B(bytes) => {
             let mut out = Vec::new();
             crate::object::base64::put(bytes, &mut out);
@@ -62,6 +68,7 @@ fn put(field: Field, value: &V, out: &mut Vec<u8>) {
         B(bytes) => put_bytes(out, field.number, bytes),
         M(fields) => put_bytes(out, field.number, &proto(fields)),
         L(items) => items.iter().for_each(|item| put(field, item, out)),
+        Y(truth) => put(field, &N(u64::from(*truth)), out),
         N(number) => {
             put_varint(out, u64::from(field.number) << 3);
             put_varint(out, *number);
@@ -99,6 +106,7 @@ fn facts() -> Facts {
             .into(),
         ),
         pod_ips: [("u1".to_owned(), vec![ip("10.1.0.9"), ip("fd00::9")])].into(),
+        pods_ready: ["u1".to_owned()].into(),
     }
 }
 
@@ -732,6 +740,57 @@ fn service_env_updater_of_an_empty_value() {
     assert_eq!(told, Ok(Verdict::Replace(env("169.254.2.1", false))));
 }
 
+/// Whoever may make a pod could else make one that breaks the list of all.
+#[test]
+fn what_would_grow_too_much_stays_as_it_is() {
+    let pod = |value: &'static str, many| {
+        let variable = || {
+            M(vec![
+                (fields::ENV_NAME, T("KUBERNETES_SERVICE_HOST")),
+                (fields::ENV_VALUE, T(value)),
+            ])
+        };
+        let env = (0..many).map(|_| variable()).collect();
+        let container = M(vec![
+            (
+                Field::new("image", 2),
+                T("registry.example/one/of/some/length:1"),
+            ),
+            (fields::CONTAINER_ENV, L(env)),
+        ]);
+        let spec = M(vec![(fields::CONTAINERS, L(vec![container]))]);
+        proto(&[meta("ns", "p"), (fields::SPEC, spec)])
+    };
+    let judge = Judge {
+        set: Set::default().with(Filter::ServiceEnvUpdater),
+        kind: Kind::Pod,
+        facts: Rc::new(facts()),
+    };
+    let mut list = Rewriter::new(Encoding::Protobuf, "Pod", judge.growth());
+    let items = [pod("", 1), pod("", 9000), pod("10.96.0.1", 9000)];
+    let framed = |item: &Vec<u8>| list_item_framed_len(Encoding::Protobuf, item.len());
+    let mut body = Vec::new();
+    write_list_head(
+        Encoding::Protobuf,
+        &TypeMeta::new("v1", "PodList"),
+        "7",
+        items.iter().map(framed).sum(),
+        &mut body,
+    );
+    for item in &items {
+        write_list_item(Encoding::Protobuf, false, item, &mut body);
+    }
+    write_list_tail(Encoding::Protobuf, &mut body);
+    let mut out = Vec::new();
+    let mut told = |bare: &[u8]| judge.of(Encoding::Protobuf, bare);
+    list.feed(&body, &mut told, &mut out).unwrap();
+    list.finish().unwrap();
+    let holds = |item: Vec<u8>| out.windows(item.len()).any(|part| part == item);
+    assert!(holds(pod("169.254.2.1", 1)));
+    assert!(holds(pod("", 9000)));
+    assert!(holds(pod("169.254.2.1", 9000)));
+}
+
 #[test]
 fn pod_ip_overlay() {
     let slice = |family, ips: [&'static str; 3]| {
@@ -778,6 +837,7 @@ fn pod_ip_overlay() {
         );
         let none = Facts {
             pod_ips: [].into(),
+            pods_ready: [].into(),
             ..facts()
         };
         check(
@@ -806,6 +866,67 @@ fn pod_ip_overlay() {
         Kind::Endpoints,
         endpoints("10.1.0.1"),
         Becomes(endpoints("10.1.0.9")),
+    );
+}
+
+#[test]
+fn pods_that_are_ready_again() {
+    let conditions = |ready, serving, terminating| {
+        M(vec![
+            (fields::CONDITION_READY, Y(ready)),
+            (fields::CONDITION_SERVING, Y(serving)),
+            (fields::CONDITION_TERMINATING, Y(terminating)),
+        ])
+    };
+    let slice = |uid, conditions| {
+        let target = vec![
+            (fields::REFERENCE_KIND, T("Pod")),
+            (fields::REFERENCE_UID, T(uid)),
+        ];
+        let endpoint = M(vec![
+            (fields::ENDPOINT_ADDRESSES, L(vec![T("10.1.0.9")])),
+            (fields::ENDPOINT_CONDITIONS, conditions),
+            (fields::ENDPOINT_TARGET, M(target)),
+        ]);
+        vec![
+            meta("ns", "s"),
+            (fields::SLICE_ENDPOINTS, L(vec![endpoint])),
+            (fields::SLICE_ADDRESS_TYPE, T("IPv4")),
+        ]
+    };
+    for (uid, was, want) in [
+        ("u1", (false, false, false), Some((true, true, false))),
+        ("u1", (true, false, false), Some((true, true, false))),
+        ("u1", (true, true, false), None),
+        ("u1", (false, true, true), None),
+        ("u2", (false, false, false), None),
+    ] {
+        let of =
+            |(ready, serving, terminating)| slice(uid, conditions(ready, serving, terminating));
+        let want = want.map_or(Stays, |want| Becomes(of(want)));
+        check(
+            Filter::PodIpOverlay,
+            &facts(),
+            Kind::EndpointSlice,
+            of(was),
+            want,
+        );
+    }
+    // What says nothing of it is ready.
+    let silent = || slice("u1", M(vec![]));
+    let want = slice(
+        "u1",
+        M(vec![
+            (fields::CONDITION_READY, Y(true)),
+            (fields::CONDITION_SERVING, Y(true)),
+        ]),
+    );
+    check(
+        Filter::PodIpOverlay,
+        &facts(),
+        Kind::EndpointSlice,
+        silent(),
+        Becomes(want),
     );
 }
 

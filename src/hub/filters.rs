@@ -1,6 +1,7 @@
 //! Which filters are in force, and what they go by.
 
 use super::own::Seen;
+use crate::access::Who;
 use crate::config::live::Live;
 use crate::config::{Config, FilterRule, WorkingMode};
 use crate::filter::facts::{HubPlace, Membership};
@@ -13,7 +14,8 @@ use crate::watch::relay::Lens;
 use crate::watch::stage::Stage;
 use http::StatusCode;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use tokio::sync::watch;
@@ -27,6 +29,8 @@ pub struct Filters {
     now: watch::Sender<InForce>,
     /// When they changed last, if that is not long ago, and what was in force before they began to.
     before: RefCell<Option<(Instant, InForce)>>,
+    /// Digests of the watches that have been sent to list again since.
+    sent_back: RefCell<BTreeSet<u64>>,
     /// What the API server refused to tell the hub, until it tells it.
     refused: RefCell<BTreeMap<&'static str, StatusCode>>,
     /// A program came to whom one of them is meant that is not in force.
@@ -41,6 +45,7 @@ impl Filters {
         let filters = Filters {
             now: watch::Sender::default(),
             before: RefCell::default(),
+            sent_back: RefCell::default(),
             refused: RefCell::default(),
             missed: Cell::new(false),
             wanted: watch::Sender::default(),
@@ -102,6 +107,7 @@ impl Filters {
         if !self.now.send_if_modified(change) {
             return;
         }
+        self.sent_back.borrow_mut().clear();
         let mut before = self.before.borrow_mut();
         // What was in force before anything was known has told nobody anything.
         let counts = |at: &Instant, oldest: &InForce| {
@@ -206,9 +212,19 @@ impl Filters {
         now.judge(asked)
     }
 
+    /// Takes note that a watch of this client has ended so that it lists again, and hears what is so now.
+    pub fn sends_back(&self, asked: &Asked, who: Who) {
+        let mut all = self.sent_back.borrow_mut();
+        if all.len() >= limits::FILTERS_SENT_BACK_MAX {
+            all.pop_first();
+        }
+        all.insert(digest(asked, who));
+    }
+
     /// What a watch is seen through; `None`: no filter can be about it. A client that goes on from a version was told
-    /// what is before that by filters that may have changed since: then there is news for it at once.
-    pub fn lens(&self, asked: &Asked, encoding: Encoding) -> Option<Box<Lens>> {
+    /// what is before that by filters that may have changed since: then there is news for it at once, unless it has been
+    /// sent to list again.
+    pub fn lens(&self, asked: &Asked, who: Who, encoding: Encoding) -> Option<Box<Lens>> {
         let mut judge = self.whoever_judges(asked)?;
         if !judge.is_sure() {
             self.want();
@@ -225,6 +241,8 @@ impl Filters {
             && !old.is_blind()
             && !asked.options.send_initial_events
             && !old.says_the_same(&judge)
+            && (asked.options.allow_bookmarks
+                || !self.sent_back.borrow().contains(&digest(asked, who)))
         {
             judge = old;
             news.mark_changed();
@@ -234,6 +252,15 @@ impl Filters {
             news,
         }))
     }
+}
+
+/// Tells watches of different clients, and of different things, apart.
+fn digest(asked: &Asked, who: Who) -> u64 {
+    let options = &asked.options;
+    let mut hasher = DefaultHasher::new();
+    (who, &asked.agent, asked.resource()).hash(&mut hasher);
+    (&options.label_selector, &options.field_selector).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What is for nodes that are far from their API servers, and not for those beside them.

@@ -4,7 +4,7 @@ use super::Shared;
 use crate::access::claims::{self, Claims};
 use crate::access::ledger::{self, Changed, Entry, Item, Pod, TokenDigest};
 use crate::access::verdict::Verdict;
-use crate::access::{Caller, Who, bearer};
+use crate::access::{Caller, Who, bearer, sha256};
 use crate::cache::own::Own;
 use crate::cache::pods::{self, Here};
 use crate::limits;
@@ -141,6 +141,15 @@ impl Shared {
         entry.refused = false;
         let changed = self.ledger.borrow_mut().put(entry);
         self.keep_ledger(&changed);
+    }
+
+    /// The API server has issued this token to be shown to itself: so it would accept it.
+    pub(super) fn has_issued(&self, bearer: &[u8]) {
+        let entry = Entry::new(sha256(bearer), bearer, self.clock.now());
+        if entry.is_of_account() {
+            let changed = self.ledger.borrow_mut().put(entry);
+            self.keep_ledger(&changed);
+        }
     }
 
     /// A token that is neither known nor signed by the issuer can say nothing about the account that it names.

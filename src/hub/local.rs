@@ -9,7 +9,7 @@ use crate::config::WorkingMode;
 use crate::limits;
 use crate::local::grants::{self, Grant, GrantKey};
 use crate::local::lease::Lease;
-use crate::local::pod_status::Report;
+use crate::local::pod_status::{Report, uid_of_ready};
 use crate::local::reviews::{Review, ReviewKey};
 use crate::local::token_request::{Wish, granted};
 use crate::object::Encoding;
@@ -41,11 +41,16 @@ impl Shared {
             return;
         }
         let now = self.clock.now();
-        let claims = granted(encoding, &body);
-        let expires = claims.and_then(|claims| claims.expires);
-        let (Some(expires), Some(pod)) = (expires, asked.wish.pod()) else {
+        let Some((token, claims)) = granted(encoding, &body) else {
             return;
         };
+        let (Some(expires), Some(pod)) = (claims.expires, asked.wish.pod()) else {
+            return;
+        };
+        // One without audiences is for the API server, which may never see it: the pod gets it, and the power goes.
+        if asked.wish.audiences.is_empty() {
+            self.has_issued(token.as_bytes());
+        }
         let grant = Grant {
             key: asked.key,
             who: asked.who,
@@ -154,10 +159,25 @@ impl Shared {
 
     /// The kubelet says how a pod is, and the API server cannot be told.
     pub fn report(&self, report: Report) {
-        let mut reported = self.reported.borrow_mut();
-        if reported.take(report) {
-            self.filters.change(|facts| facts.pod_ips = reported.ips());
+        if self.reported.borrow_mut().take(report) {
+            self.show_pods();
         }
+    }
+
+    /// The kubelet has told the API server how a pod is.
+    pub fn report_is_told(&self, report: &Report) {
+        if self.reported.borrow_mut().is_told(report) {
+            self.show_pods();
+        }
+    }
+
+    /// Has the filters go by what is known of the pods.
+    fn show_pods(&self) {
+        let reported = self.reported.borrow();
+        self.filters.change(|facts| {
+            facts.pod_ips = reported.ips();
+            facts.pods_ready = reported.ready();
+        });
     }
 
     /// See [`crate::local::reported::Reported::counts`].
@@ -165,17 +185,21 @@ impl Shared {
         self.reported.borrow().counts()
     }
 
-    /// Forgets what the kubelet has said in an outage when it has told the API server itself.
-    pub(super) async fn end_reports(self: Rc<Self>) {
+    /// Remembers in an outage how the kubelet's pods are, and forgets it when the kubelet has told the API server itself.
+    pub(super) async fn follow_pods(self: Rc<Self>) {
         let link = self.upstream.link();
         loop {
             link.became_down().await;
+            let ready = pods::each(&self.cache, &self.node_name(), uid_of_ready).await;
+            self.reported.borrow_mut().were_ready(ready);
             link.became_up().await;
+            // What is heard first may be that the cloud has given up the node.
+            self.show_pods();
             let is_down_again = timeout(limits::REPORTED_LINGER, link.became_down())
                 .await
                 .is_ok();
             if !is_down_again && self.reported.borrow_mut().clear() {
-                self.filters.change(|facts| facts.pod_ips.clear());
+                self.show_pods();
             }
         }
     }

@@ -57,6 +57,9 @@ fn exposed(cache_dir: &Path) -> impl Iterator<Item = String> {
     found.map(|error| format!("cache_dir: {error}"))
 }
 
+/// What is wrong until the ring is open.
+pub const OPENING: &str = "is still being read or made; until then nothing is answered from it";
+
 /// What the ring tells nodes apart by.
 pub fn node_digest(node_name: &str) -> u64 {
     plain_digest(node_name.as_bytes())
@@ -89,10 +92,7 @@ pub async fn begin(config: &Config, clock: &Arc<Clock>) -> Begun {
             return in_memory(config, troubles);
         }
         Err(_) => {
-            log::warn!(
-                "cache: {} is still being read; until then nothing is answered from it",
-                config.cache_dir.display()
-            );
+            log::warn!("cache: {} {OPENING}", config.cache_dir.display());
             None
         }
     };
@@ -119,6 +119,7 @@ fn start(
     let key = seal_key::load(configured, &config.state_dir, has_ring)
         .map_err(|error| in_memory_since(&format!("seal_key_file: {error}")))?;
     troubles.extend(key.warnings().iter().map(ToString::to_string));
+    troubles.extend(seal_key::beside_cache(config));
     let settings = Settings {
         bytes_max: config.cache_bytes_max as u64,
         node: node_digest(&config.node_name),
@@ -161,7 +162,7 @@ pub fn tell(config: &Config, opened: &Opened) -> Vec<String> {
     }
     if opened.is_short {
         troubles.push(format!(
-            "cache_max_bytes: no room on the partition of {place} for {} bytes: it stays as small as it was; \
+            "cache_max_bytes: no room on the partition of {place} for {} bytes: it takes what there is; \
              make room, or lower cache_max_bytes",
             config.cache_bytes_max
         ));
@@ -201,6 +202,9 @@ pub fn not_opened(config: &Config, error: &OpenError) -> String {
                 "cache_dir: the partition of {place} is read-only; mount it rw, or name another cache_dir"
             )
         }
+        OpenError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => format!(
+            "cache_dir: {place} is not this user's: {error}; give it to the user that the hub runs as, or name another cache_dir"
+        ),
         error => format!(
             "cache_dir: {place} cannot be used: {error}; move it away, or name another cache_dir"
         ),

@@ -114,7 +114,7 @@ mod tests {
 
     fn grant(n: usize, expires: u64) -> Grant {
         Grant {
-            key: std::array::from_fn(|at| (n >> (8 * at.min(7))) as u8),
+            key: std::array::from_fn(|at| n.to_le_bytes().get(at).copied().unwrap_or(0)),
             who: Who::Subject([9; 32]),
             expires,
             granted: n as u64,

@@ -1,11 +1,12 @@
-//! What a kubelet says of a pod when it patches its status: as much of it as others on the node must know while no API server
-//! can be told. Pure.
+//! How a pod is: what a kubelet says of it when it patches its status, as much as others on the node must know while no API
+//! server can be told; and whether it was ready before. Pure.
 //!
 //! Such a patch holds what is different from the pod that the kubelet was told. So an address that it does not mention is
 //! the one that is kept, and so is a pod's readiness.
 
-use crate::object::Malformed;
+use crate::object::edit::{Field, Node};
 use crate::object::json::Cursor;
+use crate::object::{Encoding, Malformed};
 use std::net::IpAddr;
 
 /// What one patch says.
@@ -30,6 +31,35 @@ impl Report {
         cursor.end().ok()?;
         (!report.uid.is_empty()).then_some(report)
     }
+}
+
+const METADATA: Field = Field::new("metadata", 1);
+const UID: Field = Field::new("uid", 5);
+const STATUS: Field = Field::new("status", 3);
+const CONDITIONS: Field = Field::new("conditions", 2);
+const CONDITION_TYPE: Field = Field::new("type", 1);
+const CONDITION_STATUS: Field = Field::new("status", 2);
+
+/// The uid of a pod that is ready; `None` of any other, and of what is no pod.
+pub fn uid_of_ready(encoding: Encoding, bare: &[u8]) -> Option<String> {
+    let pod = Node::object(encoding, bare);
+    if !is_ready(&pod).ok()? {
+        return None;
+    }
+    let metadata = pod.get(METADATA).ok()??;
+    Some(metadata.text_of(UID).ok()?.into_owned())
+}
+
+fn is_ready(pod: &Node<'_>) -> Result<bool, Malformed> {
+    let Some(status) = pod.get(STATUS)? else {
+        return Ok(false);
+    };
+    for condition in status.items(CONDITIONS)? {
+        if condition.has(CONDITION_TYPE, "Ready")? {
+            return condition.has(CONDITION_STATUS, "True");
+        }
+    }
+    Ok(false)
 }
 
 fn patch(cursor: &mut Cursor<'_>) -> Result<Report, Malformed> {
@@ -72,12 +102,21 @@ fn status(cursor: &mut Cursor<'_>, report: &mut Report) -> Result<(), Malformed>
     let mut ips: Vec<IpAddr> = Vec::new();
     for ip in first.into_iter().chain(all.into_iter().flatten()) {
         match ip.parse() {
-            Ok(ip) if !ips.contains(&ip) && ips.len() < IPS_MAX => ips.push(ip),
+            Ok(ip) if is_of_a_pod(ip) && !ips.contains(&ip) && ips.len() < IPS_MAX => ips.push(ip),
             _ => {}
         }
     }
     report.ips = said.then_some(ips);
     Ok(())
+}
+
+/// Others no pod can have, as the API server says of endpoints: it would lead to something else on the node.
+fn is_of_a_pod(ip: IpAddr) -> bool {
+    let is_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.to_ipv4_mapped().is_some(),
+    };
+    !(is_local || ip.is_unspecified() || ip.is_loopback() || ip.is_multicast())
 }
 
 /// Those of `podIPs` that are there, and not those that the patch takes away.
@@ -173,6 +212,16 @@ mod tests {
                 None,
             ),
             (r#"{"podIP":"nowhere"}"#, Some(vec![]), None),
+            (
+                r#"{"podIP":"127.0.0.1","podIPs":[{"ip":"169.254.169.254"}]}"#,
+                Some(vec![]),
+                None,
+            ),
+            (
+                r#"{"podIP":"::ffff:10.0.0.1","podIPs":[{"ip":"fe80::1"}]}"#,
+                Some(vec![]),
+                None,
+            ),
             (r#"{"conditions":[{"type":"Ready"}]}"#, None, None),
         ] {
             assert_eq!(read(status), Some((want_ips, want_ready)), "{status}");
@@ -188,5 +237,30 @@ mod tests {
         ] {
             assert_eq!(Report::read(body.as_bytes()), None, "{body}");
         }
+    }
+
+    #[test]
+    fn who_is_ready() {
+        let is = |kind: &str, status: &str| {
+            format!(
+                r#"{{"type":"PodScheduled","status":"True"}},{{"type":"{kind}","status":"{status}"}}"#
+            )
+        };
+        let status = |conditions: String| format!(r#"{{"conditions":[{conditions}]}}"#);
+        for (status, want) in [
+            (status(is("Ready", "True")), Some("u")),
+            (status(is("Ready", "False")), None),
+            (status(is("ContainersReady", "True")), None),
+            ("{}".to_owned(), None),
+            ("7".to_owned(), None),
+        ] {
+            let pod = format!(r#"{{"metadata":{{"name":"p","uid":"u"}},"status":{status}}}"#);
+            let got = uid_of_ready(Encoding::Json, pod.as_bytes());
+            assert_eq!(got.as_deref(), want, "{status}");
+        }
+        // Protobuf: metadata.uid, status.conditions of type and status.
+        let pod = b"\x0a\x03\x2a\x01u\x1a\x0f\x12\x0d\x0a\x05Ready\x12\x04True";
+        assert_eq!(uid_of_ready(Encoding::Protobuf, pod).as_deref(), Some("u"));
+        assert_eq!(uid_of_ready(Encoding::Protobuf, &pod[..18]), None);
     }
 }

@@ -1,9 +1,13 @@
-//! What the kubelet has said of its pods since the API server was lost. It is told that nothing of it was taken, so it says
-//! all of it again every ten seconds: to a hub that has been started anew, and at last to the API server. Pure.
+//! How the pods of this node are by the word of their kubelet, while the API server cannot be told and a little longer. Pure.
+//!
+//! The kubelet is told that nothing of what it says was taken, so it says all of it again every ten seconds: to a hub that
+//! has been started anew, and at last to the API server. What it says is what is different from what it was told; so how
+//! its pods were when the API server was lost is known here too. In a longer outage the cloud gives up the node and calls
+//! all of its pods unready, which is the first thing that is heard when the link is back, and true of none of them.
 
 use super::pod_status::Report;
 use crate::limits;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// By the pod's uid. Bounded: what comes when it is full is not taken.
@@ -11,6 +15,8 @@ use std::net::IpAddr;
 pub struct Reported {
     /// Invariant: at most [`limits::REPORTED_PODS_MAX`].
     pods: BTreeMap<String, Pod>,
+    /// Those that were ready when the API server was lost. Invariant: at most [`limits::REPORTED_PODS_MAX`].
+    were_ready: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -22,7 +28,7 @@ struct Pod {
 }
 
 impl Reported {
-    /// Takes what was said. True: some pod is elsewhere than before.
+    /// Takes what was said. True: some pod is elsewhere than before, or ready and was not, or no longer.
     pub fn take(&mut self, report: Report) -> bool {
         let is_full = self.pods.len() >= limits::REPORTED_PODS_MAX;
         if report.uid.len() > limits::REPORTED_UID_BYTES_MAX
@@ -30,12 +36,50 @@ impl Reported {
         {
             return false;
         }
-        let pod = self.pods.entry(report.uid).or_default();
-        pod.ready = report.ready;
-        let ips = report.ips.unwrap_or_default();
-        let is_elsewhere = ips != pod.ips;
-        pod.ips = ips;
-        is_elsewhere
+        let was_ready = self.is_ready(&report.uid);
+        let now = Pod {
+            ips: report.ips.unwrap_or_default(),
+            ready: report.ready,
+        };
+        let pod = self.pods.entry(report.uid.clone()).or_default();
+        let is_elsewhere = now.ips != pod.ips;
+        *pod = now;
+        is_elsewhere || was_ready != self.is_ready(&report.uid)
+    }
+
+    /// These pods were ready when the API server was lost.
+    pub fn were_ready(&mut self, mut uids: Vec<String>) {
+        let is_new = |uid: &String| !self.were_ready.contains(uid);
+        uids.retain(|uid| uid.len() <= limits::REPORTED_UID_BYTES_MAX && is_new(uid));
+        let room = limits::REPORTED_PODS_MAX - self.were_ready.len();
+        self.were_ready.extend(uids.into_iter().take(room));
+    }
+
+    /// The API server has taken what was said, which counts from then on. True: the pod was ready, and is no longer, or it
+    /// is elsewhere.
+    pub fn is_told(&mut self, report: &Report) -> bool {
+        let was_ready = self.is_ready(&report.uid);
+        if report.ready == Some(false) {
+            self.were_ready.remove(&report.uid);
+        }
+        let mut is_elsewhere = false;
+        if let Some(pod) = self.pods.get_mut(&report.uid) {
+            pod.ready = report.ready.or(pod.ready);
+            // Where it is as it is kept, the API server says the same, and says itself where it is now.
+            if let Some(ips) = &report.ips
+                && !pod.ips.is_empty()
+                && *ips != pod.ips
+            {
+                is_elsewhere = true;
+                pod.ips.clone_from(ips);
+            }
+        }
+        is_elsewhere || was_ready && !self.is_ready(&report.uid)
+    }
+
+    fn is_ready(&self, uid: &str) -> bool {
+        let said = self.pods.get(uid).and_then(|pod| pod.ready);
+        said.unwrap_or_else(|| self.were_ready.contains(uid))
     }
 
     /// The addresses of the pods that are elsewhere than is kept.
@@ -46,6 +90,12 @@ impl Reported {
             .collect()
     }
 
+    /// The pods that are ready, whatever the API server says.
+    pub fn ready(&self) -> BTreeSet<String> {
+        let all = self.pods.keys().chain(&self.were_ready);
+        all.filter(|uid| self.is_ready(uid)).cloned().collect()
+    }
+
     /// Of how many pods anything was said, and how many of them are not ready that were so before.
     pub fn counts(&self) -> (u64, u64) {
         let unready = self.pods.values().filter(|pod| pod.ready == Some(false));
@@ -54,8 +104,8 @@ impl Reported {
 
     /// The API server has been told. True: there was something.
     pub fn clear(&mut self) -> bool {
-        let was = !self.pods.is_empty();
-        self.pods.clear();
+        let was = !self.pods.is_empty() || !self.were_ready.is_empty();
+        *self = Reported::default();
         was
     }
 }
@@ -78,7 +128,10 @@ mod tests {
         assert!(!reported.take(report("a", None, Some(false))));
         assert!(reported.take(report("a", Some("10.0.0.1"), None)));
         assert_eq!(reported.counts(), (1, 0));
+        assert!(reported.ready().is_empty());
+        assert!(reported.take(report("a", Some("10.0.0.1"), Some(true))));
         assert!(!reported.take(report("a", Some("10.0.0.1"), Some(true))));
+        assert_eq!(reported.ready().into_iter().collect::<Vec<_>>(), ["a"]);
         assert!(reported.take(report("b", Some("10.0.0.2"), Some(false))));
         assert_eq!(reported.counts(), (2, 1));
         assert_eq!(reported.ips().len(), 2);
@@ -86,6 +139,34 @@ mod tests {
         assert!(reported.take(report("a", None, None)));
         assert_eq!(reported.ips().keys().collect::<Vec<_>>(), ["b"]);
         assert!(reported.clear() && !reported.clear());
+    }
+
+    #[test]
+    fn who_was_ready_is_so_until_the_kubelet_says_otherwise() {
+        let mut reported = Reported::default();
+        let ready = |reported: &Reported| Vec::from_iter(reported.ready()).join(" ");
+        reported.were_ready(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(ready(&reported), "a b");
+        assert!(reported.take(report("a", None, Some(false))));
+        assert_eq!(ready(&reported), "b");
+        // It says no more of it, so that is as the API server has it.
+        assert!(reported.take(report("a", None, None)));
+        assert_eq!(ready(&reported), "a b");
+        // The API server has been told.
+        assert!(!reported.is_told(&report("a", None, Some(true))));
+        assert!(reported.is_told(&report("b", None, Some(false))));
+        assert!(!reported.is_told(&report("c", None, Some(true))));
+        assert_eq!(ready(&reported), "a");
+        // It was elsewhere in the outage, and then again.
+        assert!(reported.take(report("d", Some("10.0.0.1"), None)));
+        assert!(!reported.is_told(&report("d", Some("10.0.0.1"), None)));
+        assert!(reported.is_told(&report("d", Some("10.0.0.2"), None)));
+        assert!(!reported.is_told(&report("d", None, None)));
+        assert_eq!(reported.ips()["d"], ["10.0.0.2".parse::<IpAddr>().unwrap()]);
+        assert!(reported.clear() && ready(&reported).is_empty());
+        let many = 0..2 * limits::REPORTED_PODS_MAX;
+        reported.were_ready(many.map(|n| n.to_string()).collect());
+        assert_eq!(reported.ready().len(), limits::REPORTED_PODS_MAX);
     }
 
     #[test]

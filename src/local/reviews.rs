@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(reviews.get(&[2; 32], minute, now), None);
         for n in 0..limits::REVIEWS_MAX {
             let mut key = [2; 32];
-            key[..8].copy_from_slice(&n.to_le_bytes());
+            key[..4].copy_from_slice(&(n as u32).to_le_bytes());
             reviews.put(key, review("c"), now);
         }
         assert_eq!(reviews.all.len(), limits::REVIEWS_MAX);

@@ -54,13 +54,14 @@ impl Wish {
     }
 }
 
-/// The token that an answer grants. `None`: none.
-pub fn granted(encoding: Encoding, body: &[u8]) -> Option<Claims> {
+/// The token that an answer grants, and what it says. `None`: none.
+pub fn granted(encoding: Encoding, body: &[u8]) -> Option<(String, Claims)> {
     let token = match encoding {
         Encoding::Json => json_token(body).ok()?,
         Encoding::Protobuf => proto_token(body).ok()?,
     };
-    claims::read(token.as_bytes())
+    let claims = claims::read(token.as_bytes())?;
+    Some((token, claims))
 }
 
 /// Passes all members of the object at the cursor but the one that `take` takes.
@@ -316,7 +317,10 @@ mod tests {
             (Encoding::Json, json.as_bytes()),
             (Encoding::Protobuf, &proto),
         ] {
-            assert_eq!(granted(encoding, body).and_then(|c| c.expires), Some(5));
+            assert_eq!(
+                granted(encoding, body).and_then(|(_, c)| c.expires),
+                Some(5)
+            );
         }
         assert_eq!(granted(Encoding::Json, JSON.as_bytes()), None);
         assert_eq!(granted(Encoding::Protobuf, &proto[..9]), None);

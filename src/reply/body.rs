@@ -1,14 +1,17 @@
 //! The one type of body that the hub sends.
 
 use super::backlog::Backlog;
+use super::pace::{self, Asked, Pace};
 use super::script::{BrokenOff, Script};
+use crate::admin::metrics;
 use crate::cache::keep::Keeper;
 use crate::upstream::{BodyError, ResponseBody};
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, SizeHint};
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// A body on its way to a client.
 pub struct Body {
@@ -17,6 +20,9 @@ pub struct Body {
     held: Option<Box<dyn std::any::Any>>,
     /// Of an HTTP/1.1 connection: what it has not written yet.
     backlog: Option<Backlog>,
+    /// How long the client may take nothing.
+    patience: Option<Duration>,
+    pace: Pace,
 }
 
 enum Kind {
@@ -45,12 +51,30 @@ impl Body {
         Body::of(Kind::Script(script))
     }
 
+    /// Ends, as its client takes nothing. What the client was given before, it can still take, and a clean end behind that;
+    /// but not behind half an event.
+    fn give_up(&mut self) -> Option<Broken> {
+        metrics::stalled();
+        match std::mem::replace(&mut self.kind, Kind::Whole(Bytes::new())) {
+            Kind::Script(script) if script.is_whole() => None,
+            _ => Some(Broken::Script(BrokenOff("its client takes nothing"))),
+        }
+    }
+
     fn of(kind: Kind) -> Body {
         Body {
             kind,
             held: None,
             backlog: None,
+            patience: None,
+            pace: Pace::default(),
         }
+    }
+
+    /// Ends when its client takes nothing for so long.
+    pub fn patient_for(mut self, most: Duration) -> Body {
+        self.patience = Some(most);
+        self
     }
 
     /// What must live as long as this body, in one piece: a quiet watch carries it too. And what it must wait for.
@@ -129,10 +153,17 @@ impl hyper::body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if let Some(backlog) = &self.backlog {
-            ready!(backlog.poll_room(cx));
+        let me = &mut *self;
+        if let Some(backlog) = &me.backlog {
+            if backlog.poll_room(cx).is_pending() {
+                return match me.patience.map(|most| me.pace.poll_stalled(most, cx)) {
+                    Some(Poll::Ready(())) => Poll::Ready(me.give_up().map(Err)),
+                    _ => Poll::Pending,
+                };
+            }
+            me.pace.moves();
         }
-        let piece = match &mut self.kind {
+        let piece = match &mut me.kind {
             Kind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
@@ -144,8 +175,14 @@ impl hyper::body::Body for Body {
                 .poll_piece(cx)
                 .map(|p| p.map(|p| p.map_err(Broken::Script))),
         };
-        if let (Some(backlog), Poll::Ready(Some(Ok(piece)))) = (&self.backlog, &piece) {
-            backlog.gave(piece.len());
+        match &piece {
+            Poll::Ready(Some(Ok(piece))) => {
+                if let Some(backlog) = &me.backlog {
+                    backlog.gave(piece.len());
+                }
+                pace::note(Asked::Piece(me.patience));
+            }
+            _ => pace::note(Asked::Nothing),
         }
         piece.map(|p| p.map(|p| p.map(Frame::data)))
     }

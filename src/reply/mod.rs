@@ -5,6 +5,7 @@ pub mod backlog;
 pub mod body;
 pub mod filtered;
 pub mod list;
+pub mod pace;
 pub mod refusal;
 pub mod script;
 

@@ -1,8 +1,9 @@
 //! A body that a future writes, piece by piece: held watches, kept lists. The future runs inside the body, so nothing is
 //! spawned, the client's pace is the writer's, and dropping the body ends it.
 
+use crate::limits;
 use bytes::Bytes;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -28,12 +29,20 @@ pub struct Script {
     writing: Option<Writing>,
     /// How it ended, until that is told.
     broken: Option<BrokenOff>,
-    slot: Rc<RefCell<Option<Bytes>>>,
+    slot: Rc<Slot>,
 }
 
 /// The writer's side.
 pub struct Pen {
-    slot: Rc<RefCell<Option<Bytes>>>,
+    slot: Rc<Slot>,
+}
+
+/// What is between the two.
+#[derive(Default)]
+struct Slot {
+    piece: RefCell<Option<Bytes>>,
+    /// What was written last ends within something that belongs together.
+    torn: Cell<bool>,
 }
 
 impl Script {
@@ -42,7 +51,7 @@ impl Script {
     where
         F: Future<Output = Result<(), BrokenOff>> + 'static,
     {
-        let slot = Rc::new(RefCell::new(None));
+        let slot = Rc::<Slot>::default();
         let pen = Pen {
             slot: Rc::clone(&slot),
         };
@@ -56,7 +65,7 @@ impl Script {
     /// The next piece.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
         // What is in the slot goes first; only then may the writer go on.
-        if let Some(piece) = self.slot.borrow_mut().take() {
+        if let Some(piece) = self.take() {
             return Poll::Ready(Some(Ok(piece)));
         }
         if let Some(writing) = &mut self.writing
@@ -66,7 +75,7 @@ impl Script {
             self.broken = result.err();
         }
         // The last piece may have been written just before the end.
-        if let Some(piece) = self.slot.borrow_mut().take() {
+        if let Some(piece) = self.take() {
             return Poll::Ready(Some(Ok(piece)));
         }
         match (self.broken.take(), &self.writing) {
@@ -75,9 +84,36 @@ impl Script {
             (None, Some(_)) => Poll::Pending,
         }
     }
+
+    /// What is written, in pieces that a slow client takes one after the other: so it is seen to take anything.
+    fn take(&self) -> Option<Bytes> {
+        let mut slot = self.slot.piece.borrow_mut();
+        match slot.as_mut() {
+            Some(piece) if piece.len() > limits::TAKEN_BYTES_MAX => {
+                Some(piece.split_to(limits::TAKEN_BYTES_MAX))
+            }
+            _ => slot.take(),
+        }
+    }
+
+    /// True if the client has nothing by half.
+    pub fn is_whole(&self) -> bool {
+        // Nothing is written that is not taken at once, but the rest of a long piece.
+        self.slot.piece.borrow().is_none() && !self.slot.torn.get()
+    }
 }
 
 impl Pen {
+    /// What is written from now on is part of something that may not come to its end.
+    pub fn tear(&self) {
+        self.slot.torn.set(true);
+    }
+
+    /// True if that is so.
+    pub fn is_torn(&self) -> bool {
+        self.slot.torn.get()
+    }
+
     /// Writes one piece; waits until the one before is taken. Nobody else polls the writer than the body itself, and it
     /// does so right after it has taken a piece: so no waker is needed.
     ///
@@ -85,7 +121,7 @@ impl Pen {
     pub fn write(&self, piece: Bytes) -> impl Future<Output = ()> + use<'_> {
         let mut piece = Some(piece).filter(|piece| !piece.is_empty());
         poll_fn(move |_| {
-            let mut slot = self.slot.borrow_mut();
+            let mut slot = self.slot.piece.borrow_mut();
             match (slot.is_some(), piece.take()) {
                 (_, None) => Poll::Ready(()),
                 (true, waits) => {
@@ -129,6 +165,14 @@ mod tests {
         });
         let got: Vec<Bytes> = read(script).await.into_iter().map(Result::unwrap).collect();
         assert_eq!(got, ["a", "b", "c"]);
+        let long = Bytes::from(vec![7; 2 * limits::TAKEN_BYTES_MAX + 1]);
+        let whole = long.clone();
+        let pieces = read(Script::new(|pen| async move {
+            pen.write(long).await;
+            Ok(())
+        }));
+        let pieces: Vec<Bytes> = pieces.await.into_iter().map(Result::unwrap).collect();
+        assert_eq!((pieces.len(), pieces.concat()), (3, whole.to_vec()));
         let broken = read(Script::new(|pen| async move {
             pen.write(Bytes::from_static(b"a")).await;
             Err(BrokenOff("x"))

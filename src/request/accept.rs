@@ -69,7 +69,7 @@ pub fn wanted(accept: Option<&str>) -> heapless::Vec<Wanted, { limits::ACCEPT_CL
 /// as it is.
 pub fn without_cbor(accept: &str) -> Option<String> {
     let is_cbor = |clause: &&str| {
-        let media = clause.split(';').next().unwrap_or_default().trim();
+        let media = essence(clause);
         matches!(media, "application/cbor" | "application/cbor-seq")
     };
     if !accept.split(',').any(|clause| is_cbor(&clause)) {
@@ -124,9 +124,14 @@ fn media_and_shape(text: &str) -> (&str, heapless::Vec<&str, 4>) {
     (media, shape)
 }
 
+/// A media type without its parameters.
+pub fn essence(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
 /// The encoding that a `Content-Type` of a response names; `None` for what the hub cannot read.
 pub fn encoding_of(content_type: &str) -> Option<Encoding> {
-    match content_type.split(';').next().unwrap_or_default().trim() {
+    match essence(content_type) {
         "application/json" => Some(Encoding::Json),
         PROTOBUF => Some(Encoding::Protobuf),
         _ => None,

@@ -22,8 +22,8 @@ pub struct Options {
     pub field_selector: String,
     /// Every other parameter, decoded, sorted, as `name=value` lines: it may change the data, so it is part of a key.
     pub others: String,
-    /// A parameter that came twice, or an escape that is broken: two programs may read it differently, so it is passed
-    /// on and never kept.
+    /// A parameter that came twice, or an escape that is broken: two programs may read it differently. Or list options that
+    /// the API server refuses, each for a reason that it tells better. So it is passed on, and never kept.
     pub ambiguous: bool,
 }
 
@@ -64,6 +64,14 @@ pub fn parse(query: Option<&str>) -> Options {
     }
     others.sort_unstable();
     out.others = others.join("\n");
+    // As apimachinery validates a watch: neither goes without the other (KEP-3157).
+    let has = |name: &str| seen.iter().any(|seen| seen == name);
+    let initial = has("sendInitialEvents");
+    let is_matched = has("resourceVersionMatch");
+    out.ambiguous |= match out.watch {
+        true => initial != is_matched || is_matched && !out.not_older,
+        false => initial,
+    };
     out
 }
 
@@ -71,14 +79,20 @@ impl Options {
     fn set(&mut self, name: &str, value: String, others: &mut Vec<String>) {
         match name {
             "watch" => self.watch = is_true(&value),
-            "resourceVersion" => self.resource_version = Some(value).filter(|v| !v.is_empty()),
+            "resourceVersion" => {
+                self.ambiguous |= !value.is_empty() && !is_number(&value);
+                self.resource_version = Some(value).filter(|v| !v.is_empty());
+            }
             "resourceVersionMatch" => {
                 self.exact_match = value == "Exact";
                 self.not_older = value == "NotOlderThan";
             }
             "limit" => self.limit = value.parse().ok().filter(|n| *n > 0),
             "continue" => self.continue_token = Some(value).filter(|v| !v.is_empty()),
-            "timeoutSeconds" => self.timeout_secs = value.parse().ok(),
+            "timeoutSeconds" => {
+                self.ambiguous |= !value.is_empty() && !is_number(&value);
+                self.timeout_secs = value.parse().ok();
+            }
             "timeout" => self.client_timeout_secs = go_duration_secs(&value),
             "sendInitialEvents" => self.send_initial_events = is_true(&value),
             "allowWatchBookmarks" => self.allow_bookmarks = is_true(&value),
@@ -114,6 +128,11 @@ impl Options {
     pub fn is_unselected(&self) -> bool {
         self.label_selector.is_empty() && self.field_selector.is_empty() && self.others.is_empty()
     }
+}
+
+/// Digits alone: a sign in front is another number, or none.
+fn is_number(value: &str) -> bool {
+    value.bytes().all(|b| b.is_ascii_digit()) && value.parse::<u64>().is_ok()
 }
 
 /// As apimachinery converts a query value to bool: all but "false" and "0" is true, the empty one too.

@@ -139,8 +139,15 @@ fn verb(method: &Method, target: &Target, options: &Options) -> Verb {
         };
     };
     match *method {
-        // A subresource is never watched; `watch` there is the business of what is behind it.
-        Method::GET if options.watch && resource.subresource.is_none() => Verb::Watch,
+        // A subresource is never watched; `watch` there is the business of what is behind it. Nor is a named object, but
+        // for the old form.
+        Method::GET
+            if options.watch
+                && resource.subresource.is_none()
+                && (resource.name.is_none() || resource.watch_prefix) =>
+        {
+            Verb::Watch
+        }
         Method::GET if resource.name.is_some() => Verb::Get,
         Method::GET => Verb::List,
         Method::POST => Verb::Create,
@@ -266,7 +273,8 @@ mod tests {
             ("GET", "/api/v1/pods?watch=false", Verb::List),
             ("GET", "/api/v1/watch/pods", Verb::Watch),
             ("GET", "/api/v1/namespaces/a/pods/b", Verb::Get),
-            ("GET", "/api/v1/namespaces/a/pods/b?watch=1", Verb::Watch),
+            ("GET", "/api/v1/namespaces/a/pods/b?watch=1", Verb::Get),
+            ("GET", "/api/v1/watch/namespaces/a/pods/b", Verb::Watch),
             ("GET", "/api/v1/namespaces/a/pods/b/log?watch=1", Verb::Get),
             ("POST", "/api/v1/namespaces/a/pods", Verb::Create),
             ("PUT", "/api/v1/namespaces/a/pods/b", Verb::Update),

@@ -613,9 +613,12 @@ impl<'a> Exchange<'a> {
             .then(|| Follower::new(&self.shared.cache, self.asked, caller.who, encoding));
         let follower = follower.flatten().map(Box::new);
         let watch = self.watch(caller, ask, encoding);
-        Body::script(Script::new(|pen| {
-            watch.run(pen, Begin::Up(Box::new((body, follower))))
-        }))
+        self.watch_body(watch, Begin::Up(Box::new((body, follower))))
+    }
+
+    fn watch_body(&self, watch: Watch, begin: Begin) -> Body {
+        let patience = self.shared.config.borrow().stalled_watch;
+        Body::script(Script::new(|pen| watch.run(pen, begin))).patient_for(patience)
     }
 
     fn watch(&self, caller: Caller, ask: Ask, encoding: Encoding) -> Watch {
@@ -629,7 +632,7 @@ impl<'a> Exchange<'a> {
             told: Told::new(options),
             class: self.shared.cache.borrow().class(&self.asked.agent),
             lifetime: relay::lifetime(options.timeout_secs, self.shared.random()),
-            lens: self.shared.filters.lens(self.asked, encoding),
+            lens: self.shared.filters.lens(self.asked, caller.who, encoding),
         }
     }
 
@@ -719,6 +722,10 @@ impl<'a> Exchange<'a> {
 
     /// A watch that begins without the API server. `None`: nothing is known that it could begin with.
     async fn hold(&self, caller: Caller, mut ask: Ask) -> Option<Answer> {
+        // What the API server refuses, or reads otherwise, would be held for nothing.
+        if self.asked.options.ambiguous {
+            return None;
+        }
         let caller = self.recognised(caller).await?;
         let cache = &self.shared.cache;
         let found = answer::find_list(cache, self.asked, caller.who, Instant::now()).await;
@@ -740,13 +747,11 @@ impl<'a> Exchange<'a> {
                 Begin::Silent(list.filter(holds).map(Box::new))
             }
             // The API server may still know what the client knows.
-            (Opening::Expired, _) if known && !self.shared.upstream.link().is_down() => {
-                Begin::Silent(None)
-            }
-            (Opening::Expired, _) => Begin::Expired,
+            (Opening::Behind, _) if known => Begin::Behind,
+            (Opening::Behind, _) => Begin::Expired,
             _ => return None,
         };
-        let body = Body::script(Script::new(|pen| watch.run(pen, begin)));
+        let body = self.watch_body(watch, begin);
         let response = with_content_type(Response::new(body), accept::watch_content_type(encoding));
         Some(match age {
             Some(age) => (From::Cache, aged(response, age)),

@@ -18,7 +18,7 @@ use crate::object::{Encoding, read_single};
 use crate::reply::refusal::Refusal;
 use crate::reply::script::{BrokenOff, Pen, Script};
 use crate::reply::{self, Body};
-use crate::request::accept::{content_type, encoding_of};
+use crate::request::accept::{content_type, encoding_of, essence};
 use crate::request::{Asked, Form, Verb, Wanted, classify};
 use crate::route::{self, Plan};
 use crate::upstream::{RequestBody, ResponseBody, headers, is_gateway_answer};
@@ -145,7 +145,10 @@ impl Exchange<'_> {
                     None => Question::Other,
                 }
             }
-            Posted::PodStatus => Report::read(body).map_or(Question::Other, Question::PodStatus),
+            Posted::PodStatus if is_strategic_merge(content_type) => {
+                Report::read(body).map_or(Question::Other, Question::PodStatus)
+            }
+            Posted::PodStatus => Question::Other,
             Posted::Event => self
                 .event(caller, content_type, body)
                 .unwrap_or(Question::Other),
@@ -240,6 +243,10 @@ impl Exchange<'_> {
             }
             (_, Question::Lease(_), _) => {
                 self.shared.renew_lease(None);
+                self.pass(caller, None, None, response)
+            }
+            (StatusCode::OK, Question::PodStatus(report), _) => {
+                self.shared.report_is_told(&report);
                 self.pass(caller, None, None, response)
             }
             _ => self.pass(caller, None, None, response),
@@ -386,4 +393,9 @@ async fn tell(pen: Pen, mut body: ResponseBody, keep: Keep) -> Result<(), Broken
         keep.take(whole);
     }
     Ok(())
+}
+
+/// Whether a patch is of the form in which kubelets send how a pod is. Of another one it says something else.
+fn is_strategic_merge(content_type: &str) -> bool {
+    essence(content_type).eq_ignore_ascii_case("application/strategic-merge-patch+json")
 }

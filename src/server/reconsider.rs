@@ -6,7 +6,7 @@ use super::splice::Splice;
 use crate::filter::Judge;
 use crate::limits;
 use crate::object::TypeMeta;
-use crate::request::{accept, classify};
+use crate::request::{Asked, accept, classify};
 use crate::watch::news::News;
 use crate::watch::relay::Ended;
 use bytes::Bytes;
@@ -30,6 +30,7 @@ impl Splice {
             new = self.judges().map_or(new, |(_, new)| new);
             if !self.relay.told.takes_bookmarks() {
                 // It would go on at the version of what it is told again, which is old.
+                self.sends_back();
                 return Err(Ended::Backwards);
             }
             match self.tell_news(old, &new).await {
@@ -54,9 +55,20 @@ impl Splice {
         Ok(())
     }
 
+    /// Once: what the client then lists is as it is now.
+    pub(super) fn sends_back(&self) {
+        if let Some(asked) = self.asked() {
+            self.shared.filters.sends_back(&asked, self.who);
+        }
+    }
+
+    fn asked(&self) -> Option<Asked> {
+        classify(&self.ask.again(None, self.secs_left())?).ok()
+    }
+
     /// Who judged so far, and who does from now on.
     pub(super) fn judges(&mut self) -> Option<(Judge, Judge)> {
-        let asked = classify(&self.ask.again(None, self.secs_left())?).ok()?;
+        let asked = self.asked()?;
         let lens = self.relay.lens.as_mut()?;
         // What changes behind this is news again.
         lens.news.mark_unchanged();

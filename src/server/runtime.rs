@@ -1,5 +1,7 @@
 //! What hyper's HTTP/2 server wants of a runtime: tasks on this thread, and timers.
 
+use crate::admin::metrics;
+use crate::reply::pace::{self, Pace};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,7 +17,34 @@ where
     F::Output: 'static,
 {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+        tokio::task::spawn_local(Stream {
+            // Not within: what is spawned is moved about before.
+            future: Box::pin(future),
+            pace: Pace::default(),
+        });
+    }
+}
+
+/// A stream of an HTTP/2 connection. It is reset, and no other one of its connection, when its client takes nothing for
+/// too long.
+struct Stream<F> {
+    future: Pin<Box<F>>,
+    pace: Pace,
+}
+
+impl<F: Future> Future for Stream<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        pace::asked();
+        if self.future.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let stalled = self.pace.poll(pace::asked(), cx);
+        if stalled.is_ready() {
+            metrics::stalled();
+        }
+        stalled
     }
 }
 

@@ -52,6 +52,8 @@ pub enum Begin {
     Silent(Option<Box<List>>),
     /// The objects of a list as ADDED; then the annotated bookmark, if the client waits for it.
     Replay(Box<List>),
+    /// Nothing. More is kept than the client knows: when the link stays away, it shall list again.
+    Behind,
     /// 410: the client shall list again. The answer ends after it.
     Expired,
 }
@@ -72,6 +74,8 @@ pub(super) struct Splice {
     pub(super) relay: Relay,
     /// Streams in a row that were over at once.
     fruitless: u32,
+    /// More is kept than the client was told before this watch began.
+    behind: bool,
 }
 
 /// What became of asking the API server again.
@@ -102,6 +106,7 @@ impl Watch {
             who: self.who,
             ask: self.ask,
             fruitless: 0,
+            behind: matches!(begin, Begin::Behind),
         };
         let (mut next, begin) = match begin {
             Begin::Up(stream) => (Some(stream), None),
@@ -156,6 +161,7 @@ impl Splice {
             Begin::Up(stream) => return Some(stream),
             Begin::Silent(held) => self.remember(held.map(|list| *list)),
             Begin::Replay(list) => self.replay(*list).await?,
+            Begin::Behind => {}
             Begin::Expired => return self.expire(None).await,
         }
         self.hold(None, stop).await
@@ -243,11 +249,18 @@ impl Splice {
                     }
                 }
             }
-            let turn = self.shared.resumes.turn(self.rank).await;
+            let upstream = Rc::clone(&self.shared.upstream);
+            let turn = tokio::select! {
+                biased;
+                // As in `wait`: with the place that it has now it would be first when the link is back.
+                () = upstream.link().became_down() => continue,
+                turn = self.shared.resumes.turn(self.rank) => turn,
+            };
             let attempt = Box::pin(self.attempt()).await;
             drop(turn);
             match attempt {
                 Attempt::Up(stream) => {
+                    self.behind = false;
                     self.relay.told.goes_on();
                     if let Some(lens) = &mut self.relay.lens {
                         // Of what was news meanwhile, the client was told where pods are, and no more.
@@ -268,13 +281,19 @@ impl Splice {
     async fn wait(&mut self, failed: u32, least: Duration) -> Option<()> {
         let upstream = Rc::clone(&self.shared.upstream);
         if !upstream.link().is_down() {
-            sleep(self.pause(failed).max(least)).await;
-            return Some(());
+            tokio::select! {
+                biased;
+                // Whoever has failed as the link went waits for it as all others do, and comes back in its turn.
+                () = upstream.link().became_down() => {}
+                () = sleep(self.pause(failed).max(least)) => return Some(()),
+            }
         }
         if self.relay.told.go_on() == GoOn::Afresh {
             Box::pin(self.begin_offline()).await?;
         }
         let link = upstream.link();
+        // Hardly any watch has one, so there is no room for it in the others.
+        let mut patience = (self.behind).then(|| Box::pin(sleep(limits::BEHIND_WAIT)));
         loop {
             let held = self.relay.held.is_some();
             let lens = self.relay.lens.as_mut().filter(|_| held);
@@ -284,9 +303,16 @@ impl Splice {
                     None => pending().await,
                 }
             };
+            let out_of_patience = async {
+                match &mut patience {
+                    Some(patience) => patience.await,
+                    None => pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 () = link.not_down() => break,
+                () = out_of_patience => return self.expire(None).await.map(drop),
                 () = news => {}
             }
             Box::pin(self.tell_moved()).await?;
@@ -326,7 +352,7 @@ impl Splice {
             .relay
             .held
             .as_ref()
-            .filter(|_| old.facts.pod_ips != new.facts.pod_ips)
+            .filter(|_| !old.facts.has_pods_of(&new.facts))
         else {
             return Some(());
         };
@@ -357,6 +383,7 @@ impl Splice {
         if !out.is_empty() {
             if !self.relay.told.takes_bookmarks() {
                 // It would go on at the version of what it is told again, which is old.
+                self.sends_back();
                 return self.expire(None).await.map(drop);
             }
             if let Some(version) = self.relay.told.version() {
@@ -381,7 +408,8 @@ impl Splice {
             self.fail(500, "InternalError", message).await;
             return None;
         }
-        if self.relay.told.waits_for_mark() {
+        // The API server sends none to those who take no bookmarks.
+        if self.relay.told.waits_for_mark() && self.relay.told.takes_bookmarks() {
             let mut out = Vec::new();
             let version = &list.view.version;
             event::write_bookmark(list.encoding, &list.type_meta, version, true, &mut out);

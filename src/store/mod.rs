@@ -177,6 +177,13 @@ impl Store {
         }
     }
 
+    /// Hears what became of what was offered: to be called before somebody is told what is there.
+    pub fn settle(&mut self) {
+        if let Store::Ring(ring) = self {
+            ring.settle();
+        }
+    }
+
     pub fn contains(&self, id: CollectionId) -> bool {
         match self {
             Store::Ram(ram) => ram.contains(id),

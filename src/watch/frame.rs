@@ -2,6 +2,7 @@
 //! keeps more than one frame's worth of bytes.
 
 use bytes::{Bytes, BytesMut};
+use std::io::BufRead;
 
 use crate::object::Encoding;
 
@@ -127,8 +128,11 @@ impl Framer {
                 rest = rest.trim_ascii_start();
                 self.begun = !rest.is_empty();
             }
-            if let Some(newline) = rest.iter().position(|&b| b == b'\n') {
-                return Some(part_at + part.len() - rest.len() + newline + 1);
+            // By the C library's memchr: a loop would look at byte after byte of what may be megabytes.
+            let begins = part.len() - rest.len();
+            let line = rest.skip_until(b'\n').unwrap_or_default();
+            if line > 0 && part[begins + line - 1] == b'\n' {
+                return Some(part_at + begins + line);
             }
         }
         self.scanned = self.pending();

@@ -30,8 +30,6 @@ pub struct Relay {
     pub lens: Option<Box<Lens>>,
     framer: Framer,
     follower: Option<Box<Follower>>,
-    /// Part of a frame has gone out that was too long to be held back.
-    torn: bool,
     /// The client got anything.
     pub wrote: bool,
 }
@@ -74,7 +72,6 @@ impl Relay {
             lens,
             framer: Framer::new(encoding, limits::FRAME_BYTES_MAX),
             follower: None,
-            torn: false,
             wrote: false,
         }
     }
@@ -153,7 +150,7 @@ impl Relay {
                     (bytes, Look::ended(false, Ended::NotFiltered(why)))
                 }
                 Step::TooLong(bytes) => {
-                    self.torn = true;
+                    self.pen.tear();
                     self.blind();
                     (bytes, Look::Pass)
                 }
@@ -183,7 +180,7 @@ impl Relay {
 
     /// Takes note of one event of the stream, and says what becomes of it.
     fn look_at(&mut self, frame: &Bytes) -> Look {
-        if self.torn {
+        if self.is_torn() {
             return Look::Pass;
         }
         let event = match event::parse(self.encoding, frame) {
@@ -250,9 +247,9 @@ impl Relay {
         self.follower.take()
     }
 
-    /// True if the client has part of an event.
+    /// True if part of a frame has gone out that was too long to be held back.
     pub fn is_torn(&self) -> bool {
-        self.torn
+        self.pen.is_torn()
     }
 }
 

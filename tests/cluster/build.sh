@@ -7,7 +7,7 @@
 #
 # Environment: EDGE_HUB_CACHE (default: ${XDG_CACHE_HOME:-$HOME/.cache}/edge-hub)
 # What is in it: etcd kube-apiserver kube-controller-manager kubectl informer kubelet-1.36 kube-proxy-1.36, and with the
-# suffix -1.34 kube-apiserver kube-controller-manager kubectl kubelet kube-proxy; image/{pause,app,informer}.tar
+# suffix -1.34 kube-apiserver kube-controller-manager kubectl kubelet kube-proxy; image/{pause,app,informer,coredns}.tar
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${EDGE_HUB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/edge-hub}
@@ -17,7 +17,7 @@ key() {
   (
     cd "$here"
     go version
-    find build.sh v136 v134 image -type f ! -name '*.tar' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+    find build.sh v136 v134 coredns image -type f ! -name '*.tar' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
   ) | sha256sum | cut -c1-16
 }
 
@@ -38,9 +38,10 @@ if [ ! -f "$out/complete" ]; then
     BIN=$new "$here/v136/build.sh" etcd kubectl kube-apiserver kube-controller-manager informer
     BIN=$new SUFFIX=-1.36 "$here/v136/build.sh" kubelet kube-proxy
     BIN=$new SUFFIX=-1.34 "$here/v134/build.sh" kubelet kube-proxy kube-apiserver kube-controller-manager kubectl
+    (cd "$here/coredns" && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags "-s -w" -o "$new/coredns" .)
     BIN=$new OUT=$new/image "$here/image/build.sh"
   } 9>&- >&2 # a compiler that outlives this script must not keep the lock
-  rm "$new"/image/pause "$new"/image/app-bin
+  rm "$new"/coredns "$new"/image/pause "$new"/image/app-bin
   touch "$new/complete"
   rm -rf "$out" # left by a machine that lost power between the rename and the writing back
   chmod 755 "$new"

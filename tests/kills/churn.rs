@@ -15,8 +15,6 @@ use crate::support::http::{Call, Connection, Reply, Whole};
 
 /// Names that come and go, of each kind.
 pub const NAMES: u64 = 40;
-/// Between two writes, so that others get their turn.
-const PACE: Duration = Duration::from_millis(4);
 /// Most bytes of an object's data: together several frames of the ring.
 const DATA_BYTES_MAX: u64 = 3_000;
 
@@ -26,7 +24,8 @@ pub struct Churn {
 }
 
 impl Churn {
-    pub fn start(cluster: &Cluster, namespace: &str, mut rng: Rng) -> Churn {
+    /// `pace`: between two writes.
+    pub fn start(cluster: &Cluster, namespace: &str, mut rng: Rng, pace: Duration) -> Churn {
         let mut connection = (cluster.admin().agent("churn/1"))
             .connect()
             .expect("a connection");
@@ -38,7 +37,7 @@ impl Churn {
             while !is_done.load(Ordering::Relaxed) {
                 write(&mut connection, &namespace, &mut rng, writes);
                 writes += 1;
-                std::thread::sleep(PACE);
+                std::thread::sleep(pace);
             }
             writes
         });

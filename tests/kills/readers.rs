@@ -13,7 +13,6 @@ use crate::rng::Rng;
 use crate::support::http::{
     Call, Client, Connection, JSON, PROTOBUF, PROTOBUF_WATCH, Piece, Reply, Whole,
 };
-use crate::support::hub::Hub;
 use crate::support::protobuf;
 
 /// The query of a WatchList.
@@ -63,6 +62,11 @@ impl Reader {
         }
     }
 
+    /// Whether it asks for a list at all.
+    pub fn is_of_lists(&self) -> bool {
+        self.way != Way::Gets
+    }
+
     fn path(&self, namespace: &str, rest: &str) -> String {
         format!("/api/v1/namespaces/{namespace}/{}{rest}", self.kind)
     }
@@ -74,8 +78,8 @@ impl Reader {
         }
     }
 
-    fn client(&self, hub: &Hub, token: &str) -> Client {
-        hub.client()
+    fn client(&self, hub: &Client, token: &str) -> Client {
+        hub.clone()
             .bearer(token)
             .agent(&format!("{}/1", self.agent))
     }
@@ -99,7 +103,7 @@ pub struct Readers {
 }
 
 impl Readers {
-    pub fn start(hub: &Hub, token: &str, namespace: &str, mut rng: Rng) -> Readers {
+    pub fn start(hub: &Client, token: &str, namespace: &str, mut rng: Rng) -> Readers {
         let done = Arc::new(AtomicBool::new(false));
         let start = |reader: Reader| {
             let client = reader.client(hub, token);
@@ -248,15 +252,8 @@ pub struct Told {
     pub gets: Vec<(String, u16, Option<Body>)>,
 }
 
-impl Told {
-    /// Whether it asked for a list at all.
-    pub fn is_of_lists(&self) -> bool {
-        self.reader.way != Way::Gets
-    }
-}
-
 /// Asks a hub that is offline for everything, in every way.
-pub fn ask(hub: &Hub, token: &str, namespace: &str, rng: &mut Rng) -> Vec<Told> {
+pub fn ask(hub: &Client, token: &str, namespace: &str, rng: &mut Rng) -> Vec<Told> {
     let ask_one = |reader: Reader| {
         let client = reader.client(hub, token);
         let mut connection = client.connect().expect("the hub serves");

@@ -39,7 +39,7 @@ impl Verdict {
                 .iter()
                 .find(|h| h.kind() == kind)
                 .expect("a history");
-            if told.is_of_lists() {
+            if told.reader.is_of_lists() {
                 let version =
                     self.judge_lists(&format!("round {round}, {agent}"), history, &told.lists);
                 self.note(round, agent, version);

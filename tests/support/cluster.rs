@@ -16,19 +16,42 @@ use super::{TempDir, free_port, until};
 /// How long one call of kubectl may take.
 const KUBECTL: Duration = Duration::from_secs(60);
 
-/// Which release of Kubernetes.
+/// Which release of Kubernetes. Of those before 1.34 there is a kubelet alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
+    V1_37,
     V1_36,
     V1_34,
+    V1_30,
+    V1_28,
 }
 
 impl Release {
-    /// What the names of its programs end with, where both are there.
+    /// What the names of its programs end with, where several are there.
     pub fn suffix(self) -> &'static str {
         match self {
+            Release::V1_37 => "-1.37",
             Release::V1_36 => "-1.36",
             Release::V1_34 => "-1.34",
+            Release::V1_30 => "-1.30",
+            Release::V1_28 => "-1.28",
+        }
+    }
+
+    /// The control plane that a kubelet of this release is given: at most six releases newer.
+    pub fn plane(self) -> Release {
+        match self {
+            Release::V1_37 => Release::V1_37,
+            Release::V1_36 | Release::V1_34 => Release::V1_36,
+            Release::V1_30 | Release::V1_28 => Release::V1_34,
+        }
+    }
+
+    /// The directory with one of its programs, and all others, built when it is not there yet.
+    pub fn programs(self, needed: &str) -> PathBuf {
+        match self {
+            Release::V1_36 | Release::V1_34 => programs().to_owned(),
+            other => built("cluster/release.sh", &[&other.suffix()[1..], needed]),
         }
     }
 }
@@ -41,6 +64,8 @@ pub struct Setup {
     pub controller_manager_flags: String,
     /// An address that nodes in other network namespaces reach.
     pub advertise: Option<Ipv4Addr>,
+    /// More names in the API server's certificate, such as `IP:10.0.2.2`.
+    pub sans: String,
     /// The node whose certificate is made.
     pub node: String,
 }
@@ -52,6 +77,7 @@ impl Default for Setup {
             apiserver_flags: String::new(),
             controller_manager_flags: String::new(),
             advertise: None,
+            sans: String::new(),
             node: "edge-1".to_string(),
         }
     }
@@ -69,22 +95,23 @@ pub struct Cluster {
 /// The directory with Kubernetes' programs, built when they are not there yet.
 pub fn programs() -> &'static Path {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAMS.get_or_init(|| built("cluster/build.sh"))
+    PROGRAMS.get_or_init(|| built("cluster/build.sh", &[]))
 }
 
 /// The directory with the client programs that are not Go, built when they are not there yet.
 pub fn clients() -> &'static Path {
     static CLIENTS: OnceLock<PathBuf> = OnceLock::new();
-    CLIENTS.get_or_init(|| built("clients/build.sh"))
+    CLIENTS.get_or_init(|| built("clients/build.sh", &[]))
 }
 
 /// Runs a script of `tests` that builds something and prints its directory.
-fn built(script: &str) -> PathBuf {
+fn built(script: &str, args: &[&str]) -> PathBuf {
     let output = Command::new(
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests")
             .join(script),
     )
+    .args(args)
     .stdin(Stdio::null())
     .stderr(Stdio::inherit())
     .output()
@@ -107,9 +134,24 @@ impl Cluster {
         SHARED.get_or_init(|| Cluster::start(&Setup::default()))
     }
 
+    /// The same with an older API server, and with the newest.
+    pub fn old_and_new() -> [(Release, &'static Cluster); 2] {
+        static ALL: OnceLock<[Cluster; 2]> = OnceLock::new();
+        let of = |release| {
+            Cluster::start(&Setup {
+                release,
+                ..Setup::default()
+            })
+        };
+        let releases = [Release::V1_34, Release::V1_37];
+        let [old, new] = ALL.get_or_init(|| releases.map(of));
+        [(releases[0], old), (releases[1], new)]
+    }
+
     /// Starts a control plane on ports and in a directory of its own.
     pub fn start(setup: &Setup) -> Cluster {
         let dir = TempDir::new("cluster");
+        let bin = setup.release.programs("kube-apiserver");
         let port = free_port();
         let etcd_port = until("two free ports in a row", Duration::from_secs(10), || {
             let port = free_port();
@@ -117,20 +159,20 @@ impl Cluster {
         });
         let env = vec![
             ("CLUSTER_DIR", dir.path().display().to_string()),
-            ("BIN", programs().display().to_string()),
+            ("BIN", bin.display().to_string()),
             ("PORT", port.to_string()),
             ("ETCD_PORT", etcd_port.to_string()),
             ("CM_PORT", free_port().to_string()),
             ("CM", "1".to_string()),
             ("NODE", setup.node.clone()),
             ("APISERVER_EXTRA", setup.apiserver_flags.clone()),
+            ("EXTRA_SANS", setup.sans.clone()),
             ("CM_EXTRA", setup.controller_manager_flags.clone()),
             (
                 "SUFFIX",
-                if setup.release == Release::V1_34 {
-                    "-1.34"
-                } else {
-                    ""
+                match setup.release {
+                    Release::V1_36 => "",
+                    other => other.suffix(),
                 }
                 .to_string(),
             ),

@@ -177,16 +177,12 @@ impl Client {
 
     /// The same; an error says what it was instead.
     pub fn try_watch(&self, path: &str, accept: &str) -> Result<Watch, String> {
-        let reply = self.send(Call::get(path).accept(accept))?;
-        if reply.status != 200 {
-            return Err(format!("{:?}", reply.whole()));
-        }
-        Ok(Watch {
-            protobuf: reply.header("content-type").starts_with(PROTOBUF),
-            reply,
-            bytes: Vec::new(),
-            end: None,
-        })
+        self.connect()?.try_watch(path, accept)
+    }
+
+    /// Whether it speaks HTTP/1.1.
+    pub fn is_http1(&self) -> bool {
+        self.http1
     }
 }
 
@@ -254,6 +250,26 @@ impl Connection {
             client: self.client.clone(),
             sender: Sender::Http2(sender.clone()),
         }
+    }
+
+    /// A watch on this connection; the answer must be a 200.
+    #[track_caller]
+    pub fn watch(&mut self, path: &str, accept: &str) -> Watch {
+        self.try_watch(path, accept)
+            .unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    fn try_watch(&mut self, path: &str, accept: &str) -> Result<Watch, String> {
+        let reply = self.send(Call::get(path).accept(accept))?;
+        if reply.status != 200 {
+            return Err(format!("{:?}", reply.whole()));
+        }
+        Ok(Watch {
+            protobuf: reply.header("content-type").starts_with(PROTOBUF),
+            reply,
+            bytes: Vec::new(),
+            end: None,
+        })
     }
 
     /// Sends and waits for the response's head.
@@ -459,6 +475,24 @@ impl Watch {
                 Piece::Data(data) => self.bytes.extend_from_slice(&data),
                 Piece::Nothing => return Err(Piece::Nothing),
                 end => self.end = Some(end),
+            }
+        }
+    }
+
+    /// All that still comes, and how it ends. Where a stream is reset, the last event may be torn; nowhere else.
+    pub fn rest(&mut self, within: Duration) -> (Vec<Event>, Piece) {
+        let mut events = Vec::new();
+        loop {
+            while let Some(event) = self.take() {
+                events.push(event);
+            }
+            match self.reply.next(within) {
+                Piece::Data(data) => self.bytes.extend_from_slice(&data),
+                end => {
+                    let reset = matches!(end, Piece::Broken(_));
+                    assert!(reset || self.bytes.is_empty(), "{:?}", self.bytes);
+                    return (events, end);
+                }
             }
         }
     }

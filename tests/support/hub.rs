@@ -42,10 +42,15 @@ impl Setup {
     /// Towards one server, with the cluster's CA for servers and clients, keeping what everyone is told, and quick to
     /// notice: what production waits seconds for, tests wait tenths of.
     pub fn new(cluster: &Cluster, server: &str) -> Setup {
+        let ca = cluster.ca();
+        Setup::at(&ca, server).set("client_ca_file", json!(ca))
+    }
+
+    /// The same towards any server, whose certificate this CA has signed.
+    pub fn at(ca: &Path, server: &str) -> Setup {
         let config = json!({
             "servers": [server],
-            "ca_file": cluster.ca(),
-            "client_ca_file": cluster.ca(),
+            "ca_file": ca,
             "node_name": "edge-1",
             "listen": [format!("127.0.0.1:{}", free_port())],
             "admin_listen": format!("127.0.0.1:{}", free_port()),
@@ -290,11 +295,7 @@ impl Hub {
     /// A number that Prometheus would read.
     pub fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.admin("/metrics").expect("metrics");
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.parse().ok())
-            .unwrap_or_else(|| panic!("no {name} in {text}"))
+        metric_in(&text, name).unwrap_or_else(|| panic!("no {name} in {text}"))
     }
 
     /// Whether it says that it can reach a server. `/readyz` does not tell: a hub is ready without one, too.
@@ -385,4 +386,11 @@ fn find_ca(dir: &Path) -> Option<PathBuf> {
         }
     }
     None
+}
+
+/// A number in what `/metrics` says.
+pub fn metric_in(text: &str, name: &str) -> Option<f64> {
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value?.parse().ok()
 }

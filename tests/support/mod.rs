@@ -14,6 +14,7 @@ pub mod node;
 pub mod program;
 pub mod protobuf;
 pub mod relay;
+pub mod scripted;
 pub mod signer;
 
 use std::future::{Future, pending};
@@ -122,4 +123,35 @@ impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Moves what a program is told of the time of day by the seconds in WRONG.
+const WRONG_CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <time.h>
+int clock_gettime(clockid_t which, struct timespec *at) {
+    int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(which, at);
+    const char *wrong = getenv("WRONG");
+    if (result == 0 && wrong && which == CLOCK_REALTIME) at->tv_sec += atoll(wrong);
+    return result;
+}
+"#;
+
+/// Builds a library that does that to the program that is started with it in `LD_PRELOAD`.
+pub fn wrong_clock(dir: &TempDir) -> PathBuf {
+    let source = dir.write("wrong.c", WRONG_CLOCK);
+    let library = source.with_extension("so");
+    let built = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .arg("-ldl")
+        .status();
+    assert!(
+        built.is_ok_and(|status| status.success()),
+        "this test needs a C compiler"
+    );
+    library
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::door::{Door, SOON};
+use crate::door::{Door, SOON, WATCH_LIST};
 use crate::local::{NODE, make_node, with_local_port};
 use crate::offline::{kept, unknown};
 use crate::support::cluster::{Cluster, programs};
@@ -183,20 +183,22 @@ fn pod_is_at(door: &Door, client: &Client, status: &Value) -> Whole {
     })
 }
 
-#[test]
-fn services_lead_to_where_pods_came_up_again() {
-    let door = door("a-pod-ip");
-    let kubelet = kubelet(&door);
+/// kube-proxy, and where it finds the slices of the namespace.
+fn proxy(door: &Door) -> (Client, String) {
     let (certificate, key) = door.cluster.pair("kube-proxy");
-    let proxy = door
-        .hub
-        .client()
-        .agent("kube-proxy/v1.36.4")
-        .certificate(&certificate, &key);
+    let proxy = door.hub.client().agent("kube-proxy/v1.36.4");
     let slices = format!(
         "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
         door.namespace
     );
+    (proxy.certificate(&certificate, &key), slices)
+}
+
+#[test]
+fn services_lead_to_where_pods_came_up_again() {
+    let door = door("a-pod-ip");
+    let kubelet = kubelet(&door);
+    let (proxy, slices) = proxy(&door);
     let slice = json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": { "name": "s", "labels": { "kubernetes.io/service-name": "s" } },
         "endpoints": [{ "addresses": ["10.9.0.1"], "nodeName": "edge-1", "conditions": { "ready": true },
@@ -272,6 +274,114 @@ fn services_lead_to_where_pods_came_up_again() {
     );
     is_told_at_last(&mut watch, "10.9.0.1");
     is_told_at_last(&mut late, "10.9.0.1");
+}
+
+/// A pod was not ready when the cloud heard of it last, and is now: its Services lead to it again.
+#[test]
+fn services_lead_to_pods_that_are_ready_again() {
+    let door = door("a-pod-ready");
+    let kubelet = kubelet(&door);
+    let (proxy, slices) = proxy(&door);
+    let not_ready = json!({ "ready": false, "serving": false, "terminating": false });
+    let slice = json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": { "name": "s", "labels": { "kubernetes.io/service-name": "s" } },
+        "endpoints": [{ "addresses": ["10.9.0.1"], "nodeName": "edge-1", "conditions": not_ready,
+            "targetRef": { "kind": "Pod", "name": "p", "namespace": door.namespace, "uid": "u-1" } }] });
+    send_json(&door.cluster.admin(), Method::POST, &slices, &slice).expect(201);
+    let conditions = || proxy.get(&slices).json()["items"][0]["endpoints"][0]["conditions"].clone();
+    assert_eq!(conditions(), not_ready);
+    door.cut();
+    assert_eq!(conditions(), not_ready);
+    let says = |status: &str| {
+        let status = json!({ "conditions": [{ "type": "Ready", "status": status }] });
+        unknown(&pod_is_at(&door, &kubelet, &status));
+    };
+    says("True");
+    let ready = json!({ "ready": true, "serving": true, "terminating": false });
+    assert_eq!(conditions(), ready);
+    says("False");
+    assert_eq!(conditions(), not_ready);
+    says("True");
+    door.mend();
+    assert_eq!(
+        conditions(),
+        ready,
+        "the kubelet needs a moment to tell the API server"
+    );
+    until(
+        "what the API server says counts again",
+        Duration::from_secs(60),
+        || (conditions() == not_ready).then_some(()),
+    );
+}
+
+/// In an outage the cloud gives up the node and calls its pods unready. Services lead to them all the same, until the kubelet
+/// says otherwise.
+#[test]
+fn services_lead_to_pods_that_the_cloud_has_given_up() {
+    let door = door("a-pod-given-up");
+    let kubelet = kubelet(&door);
+    let admin = door.cluster.admin();
+    let pods = format!("/api/v1/namespaces/{}/pods", door.namespace);
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" },
+        "spec": { "nodeName": "edge-1", "containers": [{ "name": "c", "image": "i" }] } });
+    let made = send_json(&admin, Method::POST, &pods, &pod)
+        .expect(201)
+        .json();
+    let uid = &made["metadata"]["uid"];
+    let is_ready = |client: &Client, ready: bool| {
+        let status = if ready { "True" } else { "False" };
+        let patch = json!({ "metadata": { "uid": uid },
+            "status": { "conditions": [{ "type": "Ready", "status": status }] } });
+        client.call(Call {
+            headers: vec![("content-type", "application/strategic-merge-patch+json")],
+            ..Call::json(Method::PATCH, &format!("{pods}/p/status"), &patch)
+        })
+    };
+    is_ready(&kubelet, true).expect(200);
+    let all = "/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-1";
+    kubelet.get(all).expect(200);
+    let (proxy, slices) = proxy(&door);
+    let slice = |ready: bool| {
+        json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": { "name": "s", "labels": { "kubernetes.io/service-name": "s" } },
+            "endpoints": [{ "addresses": ["10.9.0.1"], "nodeName": "edge-1",
+                "conditions": { "ready": ready, "serving": ready, "terminating": false },
+                "targetRef": { "kind": "Pod", "name": "p", "namespace": door.namespace, "uid": uid } }] })
+    };
+    send_json(&admin, Method::POST, &slices, &slice(true)).expect(201);
+    let leads_there =
+        || proxy.get(&slices).json()["items"][0]["endpoints"][0]["conditions"]["ready"].clone();
+    assert_eq!(leads_there(), true);
+    let mut watch = proxy.watch(&format!("{slices}?{WATCH_LIST}"), JSON);
+    watch.initial(SOON);
+    door.cut();
+    is_ready(&admin, false).expect(200);
+    let path = format!("{slices}/s");
+    send_json(&admin, Method::PUT, &path, &slice(false)).expect(200);
+    door.mend();
+    assert_eq!(leads_there(), true);
+    let mut last = slice(true);
+    last["metadata"]["labels"]["mark"] = json!("1");
+    send_json(&admin, Method::PUT, &path, &last).expect(200);
+    loop {
+        let event: Value = serde_json::from_slice(&watch.event(SOON).bytes).expect("JSON");
+        let object = &event["object"];
+        assert_eq!(
+            object["endpoints"][0]["conditions"]["ready"], true,
+            "{event}"
+        );
+        if object["metadata"]["labels"]["mark"] == "1" {
+            break;
+        }
+    }
+    // It is the kubelet that knows.
+    send_json(&admin, Method::PUT, &path, &slice(false)).expect(200);
+    assert_eq!(leads_there(), true);
+    is_ready(&kubelet, false).expect(200);
+    until("what the kubelet says counts", SOON, || {
+        (leads_there() == false).then_some(())
+    });
 }
 
 /// Those of the first endpoint of a slice.

@@ -79,7 +79,7 @@ fn door(namespace: &str) -> Door {
     door
 }
 
-fn cache(door: &Door, args: &[&str]) -> Output {
+pub fn cache(door: &Door, args: &[&str]) -> Output {
     let output = door.hub.command(&[&["cache"], args].concat());
     let told = format!("{}{}", output.stdout, output.stderr);
     // Whatever is kept, a terminal is safe.
@@ -89,7 +89,7 @@ fn cache(door: &Door, args: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn ends(output: &Output, code: i32, text: &str) {
+pub fn ends(output: &Output, code: i32, text: &str) {
     assert_eq!(output.code, Some(code), "{output:?}");
     let told = format!("{}\n{}", output.stdout, output.stderr);
     assert!(told.contains(text), "no {text:?} in {told}");
@@ -368,17 +368,24 @@ fn what_is_dropped_is_not_told_and_the_rest_is() {
     door.cut();
     kubelet.get(&door.maps("")).expect(503);
     kubelet.get(secrets).expect(200);
+    // It is gone when it says so, and not some seconds later.
+    let pods = cache(&door, &["drop", "kubelet", "pods.v1"]);
+    ends(&pods, 0, "dropped kubelet pods.v1 cli-drop/- ");
+    door.hub.kill();
+    door.hub.run();
+    let kubelet = door.client().agent("kubelet/v1");
+    kubelet.get("/api/v1/namespaces/cli-drop/pods").expect(503);
+    kubelet.get(secrets).expect(200);
     assert_eq!(door.hub.terminate(SOON), Some(0));
 
     let dropped = cache(&door, &["drop", "kubelet", "secrets.v1"]);
     ends(&dropped, 0, "dropped kubelet secrets.v1 cli-drop/- ");
-    ends(&cache(&door, &["ls"]), 0, "pods.v1");
+    ends(&cache(&door, &["ls"]), 0, "kubelet");
     assert!(!cache(&door, &["ls"]).stdout.contains("secrets.v1"));
     door.hub.run();
     let kubelet = door.client().agent("kubelet/v1");
     kubelet.get(secrets).expect(503);
     kubelet.get(&door.maps("")).expect(503);
-    kubelet.get("/api/v1/namespaces/cli-drop/pods").expect(200);
     kubelet.get("/apis").expect(200);
 }
 

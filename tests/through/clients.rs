@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::door::Door;
 use crate::informers::{Informer, KINDS};
-use crate::support::cluster::{Cluster, Release, Setup, clients, programs};
+use crate::support::cluster::{Cluster, Setup, clients, programs};
 use crate::support::kubeconfig::{User, kubeconfig};
 use crate::support::program::Program;
 use crate::support::{throughout, until};
@@ -192,24 +192,19 @@ fn ten_controllers_at_once_never_list_again() {
     }
 }
 
-/// The oldest API server that is tried, and one without WatchList.
-fn others() -> [(&'static str, &'static Cluster); 2] {
-    static OLD: OnceLock<Cluster> = OnceLock::new();
+/// The oldest API server that is tried, the newest, and one without WatchList.
+fn others() -> [(&'static str, &'static Cluster); 3] {
     static WITHOUT: OnceLock<Cluster> = OnceLock::new();
-    let old = || {
-        Cluster::start(&Setup {
-            release: Release::V1_34,
-            ..Setup::default()
-        })
-    };
     let without = || {
         Cluster::start(&Setup {
             apiserver_flags: "--feature-gates=WatchList=false".to_string(),
             ..Setup::default()
         })
     };
+    let [(_, old), (_, new)] = Cluster::old_and_new();
     [
-        ("old", OLD.get_or_init(old)),
+        ("old", old),
+        ("new", new),
         ("without", WITHOUT.get_or_init(without)),
     ]
 }

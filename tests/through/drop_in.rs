@@ -166,7 +166,7 @@ fn a_node_of_yurt_hub_is_taken_over() {
 
     // Offline: what the hub was told. What YurtHub has left proves nothing, and is told to nobody.
     door.cut();
-    door.hub.kill();
+    assert_eq!(door.hub.terminate(SOON), Some(0));
     door.hub.run();
     door.hub.sees_offline();
     assert_eq!(

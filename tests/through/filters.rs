@@ -1,5 +1,6 @@
 //! What named programs are told otherwise than the API server says it.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::door::{Door, MOMENT, WATCH_LIST};
@@ -23,7 +24,7 @@ pub fn own_address() -> String {
 }
 
 /// A hub that pods could reach.
-fn reachable(setup: Setup, own: &str) -> (Setup, u16) {
+pub fn reachable(setup: Setup, own: &str) -> (Setup, u16) {
     let port = free_port();
     let listen = json!([format!("127.0.0.1:{port}"), format!("{own}:{port}")]);
     let setup = setup
@@ -134,6 +135,43 @@ fn pods_are_sent_to_the_hub_and_trust_it() {
     let list = kubelet_now.get(services).json();
     assert_eq!(kubernetes(&list)["spec"]["clusterIP"], cluster_ip);
     moved(&door.client().agent("my-agent/1"), "cloud");
+}
+
+#[test]
+fn no_pod_breaks_the_list_of_all() {
+    let own = own_address();
+    let door = Door::with(Cluster::shared(), "t-env", |setup| reachable(setup, &own).0);
+    let pod = |name: &str, many| {
+        let env = json!({ "name": "KUBERNETES_SERVICE_HOST", "value": "" });
+        let container = json!({ "name": "c", "image": "i", "env": vec![env; many] });
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "name": name, "namespace": "t-env" },
+            "spec": { "nodeName": "t-env", "containers": [container] },
+        })
+    };
+    // By POST: applying would refuse names that stand there twice.
+    for pod in [pod("a", 1), pod("b", 3000), pod("c", 1)] {
+        let made = door.direct().call(Call::json(
+            Method::POST,
+            "/api/v1/namespaces/t-env/pods",
+            &pod,
+        ));
+        made.expect(201);
+    }
+    let kubelet = door.client().agent("kubelet/v1.36.4 (linux/amd64)");
+    let list = kubelet.call(Call::get("/api/v1/namespaces/t-env/pods").accept(PROTOBUF));
+    let (kind, list) = protobuf::envelope(&list.body);
+    assert_eq!(kind, "PodList");
+    let told: Vec<(String, bool)> = protobuf::fields(list, 2)
+        .map(|pod| (protobuf::meta(pod).name, has(pod, &own)))
+        .collect();
+    let expected = [("a", true), ("b", false), ("c", true)];
+    assert_eq!(
+        told,
+        expected.map(|(name, to_hub)| (name.to_owned(), to_hub))
+    );
 }
 
 #[test]
@@ -642,12 +680,20 @@ fn what_a_service_asks_for_reaches_open_watches() {
         .as_str()
         .expect("a version")
         .to_owned();
+    // Once is enough: what it has listed is so.
+    let mut again = proxy.watch(&format!("{path}?watch=true&resourceVersion={since}"), JSON);
+    again.silent(MOMENT);
     annotate("b", "openyurt.io/topologyKeys=kubernetes.io/hostname");
     for watch in &mut watches {
         let event = watch.event(SOON);
         assert_eq!(words(std::slice::from_ref(&event)), "MODIFIED b-x");
         assert!(!on(&event, "far"));
     }
+    let event = again.event(SOON);
+    assert!(
+        event.kind == "ERROR" && has(&event.bytes, "410"),
+        "{event:?}"
+    );
     let mut late = proxy.watch(
         &format!("{path}?watch=true&allowWatchBookmarks=true&resourceVersion={since}"),
         JSON,
@@ -887,4 +933,9 @@ fn client_go_reads_the_same_in_both_encodings() {
 #[test]
 fn client_go_reads_the_same_of_an_api_server_of_1_34() {
     client_go_reads_the_same(Release::V1_34, "t-read-134");
+}
+
+#[test]
+fn client_go_reads_the_same_of_an_api_server_of_1_37() {
+    client_go_reads_the_same(Release::V1_37, "t-read-137");
 }

@@ -637,7 +637,19 @@ fn the_kubelet_gets_the_tokens_that_it_got() {
     let (kind, _) = protobuf::envelope(&proto.body);
     assert_eq!(kind, "TokenRequest");
     ask(&kubelet(&door), &of_other, JSON).expect(201);
+    let mut for_another = hour.clone();
+    for_another["spec"]["audiences"] = json!(["vault"]);
+    let for_another = ask(&admin(&door), &for_another, JSON).expect(201);
+    door.client().get(&door.maps("")).expect(200);
     door.cut();
+    // The API server has issued it, and so it counts, though it has not been shown there. One for somebody else does not.
+    let of_pod = |reply: &Whole| {
+        let reply = reply.json();
+        let token = reply["status"]["token"].as_str().expect("a token");
+        door.client().bearer(token)
+    };
+    kept(&of_pod(&again).get(&door.maps("")));
+    unknown(&of_pod(&for_another).get(&door.maps("")));
     let check = |door: &Door, what: &str| {
         for (accept, before) in [(JSON, &again), (PROTOBUF, &proto)] {
             for client in [kubelet(door), kubelet(door).http1()] {

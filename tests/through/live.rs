@@ -164,7 +164,7 @@ fn config_maps_are_in_force_within_a_second() {
 
     // Offline, after a restart, it is as it was; the wrong value too.
     door.cut();
-    door.hub.kill();
+    assert_eq!(door.hub.terminate(SOON), Some(0));
     door.hub.run();
     door.hub.sees_offline();
     until("the status says so again", SOON, || {

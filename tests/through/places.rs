@@ -10,6 +10,7 @@ use std::process::Command;
 use edge_hub::hub::store::ring_dir;
 use serde_json::json;
 
+use crate::cache_cli::{cache, ends};
 use crate::door::{Door, SOON};
 use crate::flash::size;
 use crate::offline::{kept, unknown};
@@ -133,11 +134,17 @@ fn a_place_that_cannot_be_had() {
     let cases: [(PathBuf, &[&str]); 9] = [
         (
             dir.path().join("lock-is-a-pipe"),
-            &["no file is in the way", "move it away, or name another"],
+            &[
+                "/lock is no file, and in the way",
+                "move it away, or name another",
+            ],
         ),
         (
             dir.path().join("super-is-a-pipe"),
-            &["no file is in the way", "move it away, or name another"],
+            &[
+                "/super is no file, and in the way",
+                "move it away, or name another",
+            ],
         ),
         (file.clone(), &["a file is in the way: move it away"]),
         (file.join("below"), &["a file is in the way: move it away"]),
@@ -500,6 +507,9 @@ fn latched(door: &Door, list: &[u8], cause: &str) {
     let after = door.client().get(&door.maps(""));
     kept(&after);
     assert!(after.body == list, "{}", after.text());
+    let dropped = cache(door, &["drop", "test", "configmaps.v1"]);
+    ends(&dropped, 1, "will tell it again after its next start");
+    door.client().get(&door.maps("")).expect(503);
     door.mend();
 }
 

@@ -103,7 +103,27 @@ fn a_kubelet_is_sent_to_the_hub_and_back() {
     );
     assert_eq!(fs::read_to_string(&file).expect("a kubeconfig"), after);
 
-    setup(&dir, &file, &["--undo"]).ok();
+    // The hub at the place of the cluster, whose CA did not sign what it shows.
+    let own_ca = dir.path().join("state/hub-ca.crt");
+    let half = after.replace(&*own_ca.to_string_lossy(), &cluster.ca().to_string_lossy());
+    assert_ne!(half, after);
+    fs::write(&file, &half).expect("a kubeconfig");
+    let mended = setup(&dir, &file, &[]).ok();
+    assert!(mended.contains("hub-ca.crt"), "{mended}");
+
+    // Somebody has written another one since, and nothing of it is lost.
+    let newer = before.replace("preferences: {}\n", "");
+    fs::write(&file, &newer).expect("a kubeconfig");
+    let refused = setup(&dir, &file, &["--undo"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert_eq!(fs::read_to_string(&file).expect("a kubeconfig"), newer);
+
+    fs::write(&file, &after).expect("a kubeconfig");
+    // A link stays one.
+    let link = dir.path().join("link.conf");
+    std::os::unix::fs::symlink("kubelet.conf", &link).expect("a link");
+    setup(&dir, &link, &["--undo"]).ok();
+    assert!(fs::symlink_metadata(&link).expect("a link").is_symlink());
     assert_eq!(fs::read_to_string(&file).expect("a kubeconfig"), before);
     assert!(asks(&file).contains(&cluster.url()));
     let nothing = setup(&dir, &file, &["--undo"]);

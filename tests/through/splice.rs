@@ -213,6 +213,46 @@ fn its_time_goes_on_in_an_outage() {
     assert!((6.0..8.0).contains(&lasted.as_secs_f64()), "{lasted:?}");
 }
 
+/// Its watch has ended, and another one of the same program went on meanwhile.
+#[test]
+fn one_that_begins_behind_what_is_kept_hears_each_event_when_the_link_is_back() {
+    let door = Door::new("s-behind");
+    door.set("one", "0");
+    for (list, accept) in [(JSON, JSON), (PROTOBUF, PROTOBUF_WATCH)] {
+        let client = door.client();
+        let listed = client
+            .call(Call::get(&door.maps("")).accept(list))
+            .expect(200);
+        let from = list_version(&listed);
+        let path = door.maps(&format!(
+            "?watch=1&resourceVersion={from}&allowWatchBookmarks=true"
+        ));
+        let mut ahead = client.watch(&path, accept);
+        door.churn("before");
+        let want = directly(&door, &from, 6);
+        assert_eq!(lines(&mut ahead, 6), want);
+        door.cut();
+        let expired = door.hub.metric("edge_hub_watches_expired_total");
+        let mut behind = client.watch(&path, accept);
+        behind.silent(Duration::from_secs(3));
+        door.churn("within");
+        door.mend();
+        let want = directly(&door, &from, 12);
+        assert_eq!(lines(&mut behind, 12), want, "{accept}");
+        assert_eq!(lines(&mut ahead, 6), want[6..], "{accept}");
+        let now = door.hub.metric("edge_hub_watches_expired_total");
+        assert_eq!(now, expired);
+        // The link stays away: what is kept is worth more than what it once missed.
+        door.cut();
+        let start = Instant::now();
+        let mut behind = client.watch(&path, accept);
+        assert_eq!(behind.event(SOON).kind, "ERROR");
+        assert_eq!(behind.poll(SOON), Err(Piece::End));
+        assert!(start.elapsed() > Duration::from_secs(9));
+        door.mend();
+    }
+}
+
 #[test]
 fn who_may_no_longer_ask_is_not_told_anything() {
     let door = Door::new("s-refused");
@@ -266,6 +306,8 @@ fn an_event_that_is_too_long_passes_and_the_cut_shows() {
     // Six bytes of JSON each, one of protobuf. The API server takes 3 MB at a time.
     let part = "\u{1}".repeat(240_000);
     let mut last = door.set("long", "");
+    // As it comes: who takes nothing for a minute, which this lasts on a busy machine, is given up.
+    let mut lengths = vec![json.event(SOON).bytes.len()];
     for n in 0..4 {
         let data = serde_json::json!({ "data": { format!("part{n}"): part } });
         let long = door.maps("/long");
@@ -278,8 +320,8 @@ fn an_event_that_is_too_long_passes_and_the_cut_shows() {
             .as_str()
             .expect("a version")
             .to_string();
+        lengths.push(json.event(SOON).bytes.len());
     }
-    let lengths: Vec<usize> = (0..5).map(|_| json.event(SOON).bytes.len()).collect();
     assert!(lengths[4] > 5_700_000, "{lengths:?}");
     let behind = door.set("one", "1");
     assert_eq!(json.event(SOON).meta.resource_version, behind);

@@ -12,6 +12,8 @@ const AT_ONCE: usize = 300;
 fn a_flood_of_bad_tokens_is_slowed_and_told_and_the_others_are_not() {
     let door = Door::new("s-flood");
     let wrong = door.hub.client().bearer("wrong");
+    // Known before the flood: what the API server has not accepted yet waits with it, as it is of the same user.
+    door.client().get(&door.maps("")).expect(200);
     let began = std::time::Instant::now();
     let statuses = std::thread::scope(|scope| {
         let flood = scope.spawn(|| {

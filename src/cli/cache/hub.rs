@@ -89,13 +89,22 @@ impl Hub {
     }
 
     pub(super) fn forget(&self, ids: &[u64]) -> Result<(), SourceError> {
+        let mut is_written = true;
         for id in ids {
-            match self.ask("POST", &format!("/drop?id={id}")) {
-                Ok(_) | Err(SourceError::Gone) => {}
+            let answer = self.ask("POST", &format!("/drop?id={id}"));
+            match answer.and_then(|mut answer| answer.record()) {
+                Ok(None) | Err(SourceError::Gone) => {}
+                Ok(Some(_)) => is_written = false,
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        is_written.then_some(()).ok_or_else(|| {
+            SourceError::Failed(
+                "the hub cannot write that down: it has forgotten it, and will tell it again after its next start; \
+                 `edge-hub status` says why, and with the hub stopped it can be dropped for good"
+                    .to_owned(),
+            )
+        })
     }
 
     fn all<T: FromJson + Default>(
@@ -112,7 +121,6 @@ impl Hub {
     }
 
     fn ask(&self, method: &str, target: &str) -> Result<Answer, SourceError> {
-        let failed = |error: io::Error| SourceError::Failed(format!("the hub: {error}"));
         let mut socket = UnixStream::connect(&self.0).map_err(failed)?;
         let silence = Some(Duration::from_secs(CLI_SILENCE_SECS_MAX));
         (socket.set_read_timeout(silence))
@@ -139,18 +147,27 @@ fn text(bytes: Vec<u8>) -> Result<String, SourceError> {
     String::from_utf8(bytes).map_err(|_| unreadable())
 }
 
-/// Reads a head; the code in it.
+/// An answer that ends too early has broken off.
+fn failed(error: io::Error) -> SourceError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => SourceError::Broken,
+        _ => SourceError::Failed(format!("the hub: {error}")),
+    }
+}
+
+/// Reads a head; the code in it, if it is one.
 fn status(reader: &mut impl BufRead) -> io::Result<Option<u16>> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
     while line.trim_end() != "" {
         line.clear();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(None);
-        }
+        reader.read_line(&mut line)?;
     }
-    Ok(status)
+    match line.ends_with('\n') {
+        true => Ok(status),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 /// The records of an answer.
@@ -174,10 +191,7 @@ impl<R: Read> Answer<R> {
     }
 
     fn fill(&mut self, buf: &mut [u8]) -> Result<(), SourceError> {
-        self.0.read_exact(buf).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => SourceError::Broken,
-            _ => SourceError::Failed(format!("the hub: {error}")),
-        })
+        self.0.read_exact(buf).map_err(failed)
     }
 
     /// One that must be there.
@@ -218,16 +232,18 @@ mod tests {
 
     #[test]
     fn heads() {
+        let broken = Err(io::ErrorKind::UnexpectedEof);
         for (head, want) in [
-            ("HTTP/1.0 200 OK\r\nx: y\r\n\r\nrest", Some(200)),
-            ("HTTP/1.0 404 Not Found\r\n\r\n", Some(404)),
-            ("HTTP/1.0 200 OK\r\nx: y\r\n", None),
-            ("nonsense\n\n", None),
-            ("", None),
+            ("HTTP/1.0 200 OK\r\nx: y\r\n\r\nrest", Ok(Some(200))),
+            ("HTTP/1.0 404 Not Found\r\n\r\n", Ok(Some(404))),
+            ("nonsense\n\n", Ok(None)),
+            ("HTTP/1.0 200 OK\r\nx: y\r\n", broken),
+            ("", broken),
         ] {
             let mut reader = head.as_bytes();
-            assert_eq!(status(&mut reader).unwrap(), want, "{head}");
-            assert!(want != Some(200) || reader == b"rest");
+            let got = status(&mut reader).map_err(|error| error.kind());
+            assert_eq!(got, want, "{head}");
+            assert!(want != Ok(Some(200)) || reader == b"rest");
         }
     }
 }

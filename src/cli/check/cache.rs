@@ -153,12 +153,8 @@ fn seal_key_file(findings: &mut Findings, config: &Config) {
         )),
         Err(error) => findings.warn(format!("seal_key_file: {error}")),
     }
-    let key = configured.unwrap_or(&config.state_dir);
-    if key.starts_with(&config.cache_dir) {
-        findings.warn(format!(
-            "seal_key_file: the key lies below cache_dir, where it protects nothing: who takes {} has both; put it elsewhere",
-            config.cache_dir.display()
-        ));
+    if let Some(warning) = seal_key::beside_cache(config) {
+        findings.warn(warning);
     }
 }
 

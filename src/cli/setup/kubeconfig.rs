@@ -96,9 +96,28 @@ fn put_line(out: &mut String, line: &str) {
     out.push('\n');
 }
 
+/// Whether nothing but these changes has come between the two.
+pub(super) fn is_changed_by_setup(before: &str, now: &str) -> bool {
+    let (Ok(was), Ok(is)) = (read(before), read(now)) else {
+        return false;
+    };
+    let asks_elsewhere = was.server != is.server;
+    let trusts_others =
+        (&was.authority, &was.authority_data) != (&is.authority, &is.authority_data);
+    let authority = is.authority.as_deref().filter(|_| trusts_others);
+    (asks_elsewhere || trusts_others)
+        && changed(before, &changes(before, &is.server, authority)) == now
+}
+
 /// The value of a key on a line of its own, without quotes and comment.
 fn value_of<'a>(line: &'a str, key: &str) -> Option<&'a str> {
-    let rest = line.trim_start().strip_prefix(key)?.strip_prefix(':')?;
+    let line = line.trim_start();
+    let quote = ['"', '\''].into_iter().find(|q| line.starts_with(*q));
+    let rest = match quote {
+        Some(quote) => (line.strip_prefix(quote)?.strip_prefix(key)?).strip_prefix(quote)?,
+        None => line.strip_prefix(key)?,
+    };
+    let rest = rest.trim_start_matches([' ', '\t']).strip_prefix(':')?;
     let value = match rest.strip_prefix([' ', '\t']) {
         Some(value) => value.trim(),
         None if rest.trim().is_empty() => "",
@@ -163,11 +182,32 @@ mod tests {
     }
 
     #[test]
+    fn what_setup_has_changed() {
+        let server = "https://127.0.0.1:10268";
+        for authority in [Some("/var/lib/edge-hub/hub-ca.crt"), None] {
+            let now = changed(KUBEADM, &changes(KUBEADM, server, authority));
+            assert!(is_changed_by_setup(KUBEADM, &now));
+            for other in [
+                now.replace("default-auth", "other"),
+                now.replace("client-key", "# client-key"),
+                now.clone() + "    tls-server-name: x\n",
+                KUBEADM.to_owned(),
+                String::new(),
+            ] {
+                assert!(!is_changed_by_setup(KUBEADM, &other), "{other}");
+            }
+        }
+    }
+
+    #[test]
     fn other_forms() {
         for (text, server) in [
             ("    server: \"https://a:1\"\n", Ok("https://a:1")),
             ("    server: 'https://a:1' # ours\n", Ok("https://a:1")),
             ("    server:   https://a:1", Ok("https://a:1")),
+            ("    \"server\": https://a:1", Ok("https://a:1")),
+            ("    'server' : https://a:1", Ok("https://a:1")),
+            ("    server : a\n    \"server\": b\n", Err("several")),
             (
                 "    server: https://a:1\n    servers: x\n",
                 Ok("https://a:1"),
@@ -184,6 +224,12 @@ mod tests {
                 (other, _) => panic!("{text}: {other:?}"),
             }
         }
+        let text = "    \"certificate-authority-data\": LS0t\n    certificate-authority : /x\n    server: a\n";
+        let new = changed(text, &changes(text, "https://h:1", Some("/h")));
+        assert_eq!(
+            new,
+            "    certificate-authority: /h\n    server: https://h:1\n"
+        );
         let text = "    insecure-skip-tls-verify: true\n    server: a\n    tls-server-name: b\n    x: \"y\"";
         let new = changed(text, &changes(text, "https://h:1", Some("/a b\n")));
         assert_eq!(

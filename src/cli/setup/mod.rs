@@ -129,11 +129,12 @@ struct Place {
 impl Place {
     fn of(path: &Path, config: &Path) -> Place {
         let is_k3s = path.ends_with(K3S.trim_start_matches('/'));
+        // A link stays one.
+        let from = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let to = match is_k3s {
             true => config.with_file_name("kubelet.conf"),
-            false => path.to_owned(),
+            false => from.clone(),
         };
-        let from = path.to_owned();
         Place { from, to }
     }
 
@@ -293,13 +294,13 @@ fn point(
         return Err(failed(Exit::Config, "`listen` is empty"));
     };
     let server = format!("https://{at}");
-    if kubelet.server.trim_end_matches('/') == server {
-        told(&format!("{to}: asks the hub already. Nothing to do."));
-        return Ok(());
-    }
     let own_ca = config.state_dir.join(crate::certs::hub_ca::CA_CERTIFICATE);
     // Who signs otherwise is the cluster's CA, or one that somebody has chosen for all clients.
     let is_own = config.serving.is_none() && config.serving_from == ServingFrom::HubCa;
+    if kubelet.server.trim_end_matches('/') == server && (!is_own || trusts(kubelet, &own_ca)) {
+        told(&format!("{to}: asks the hub already. Nothing to do."));
+        return Ok(());
+    }
     let own_ca_text = own_ca.to_string_lossy();
     let changes = kubeconfig::changes(text, &server, is_own.then_some(&*own_ca_text));
     told(&format!("{to}: asks the hub"));
@@ -338,6 +339,21 @@ fn point(
     Ok(())
 }
 
+/// Whether the kubelet trusts this CA, be it among others.
+fn trusts(kubelet: &Kubeconfig, ca: &Path) -> bool {
+    let read = |file: &Path| read_bounded(file, KUBECONFIG_BYTES_MAX).ok();
+    let trusted = match (&kubelet.authority, &kubelet.authority_data) {
+        (Some(file), _) => read(Path::new(file)),
+        (None, Some(data)) => base64::read(data.as_bytes()).ok(),
+        (None, None) => None,
+    };
+    let (Some(trusted), Some(ca)) = (trusted, read(ca)) else {
+        return false;
+    };
+    let ca = ca.trim_ascii();
+    !ca.is_empty() && trusted.windows(ca.len()).any(|part| part == ca)
+}
+
 fn write_kubeconfig(place: &Place, old: &str, new: &str) -> Result<(), Failure> {
     let error = |e: &dyn std::fmt::Display| failed(Exit::Failed, e.to_string());
     let mode = fs::metadata(&place.from).map(|meta| meta.permissions().mode() & 0o777);
@@ -357,6 +373,18 @@ fn write_kubeconfig(place: &Place, old: &str, new: &str) -> Result<(), Failure> 
 
 fn undo(place: &Place) -> Result<(), Failure> {
     let (to, before) = (&place.to, place.before());
+    if !place.is_elsewhere()
+        && before.exists()
+        && to.exists()
+        && !kubeconfig::is_changed_by_setup(&text_of(&before)?, &text_of(to)?)
+    {
+        let text = format!(
+            "{}: it is no longer what --write has made of {}, and stays; put that back by hand, or remove it",
+            to.display(),
+            before.display()
+        );
+        return Err(failed(Exit::Failed, text));
+    }
     let done = match place.is_elsewhere() {
         true => fs::remove_file(to),
         false => fs::rename(&before, to),

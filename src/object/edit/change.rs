@@ -33,6 +33,8 @@ struct Change {
     range: Range<usize>,
     /// What comes.
     with: Vec<u8>,
+    /// JSON: a new member of a message that has others.
+    joins: bool,
 }
 
 impl<'a> Edits<'a> {
@@ -156,26 +158,35 @@ impl<'a> Edits<'a> {
 
     fn write_json(&self, out: &mut Vec<u8>) {
         let mut at = 0;
+        let mut before = None;
         for change in &self.changes {
             out.extend_from_slice(self.object.get(at..change.range.start).unwrap_or_default());
+            // Only new members begin where another change does: at the end of their message.
+            if change.joins || before == Some(&change.range) {
+                out.push(b',');
+            }
             out.extend_from_slice(&change.with);
             at = change.range.end;
+            before = Some(&change.range);
         }
         out.extend_from_slice(self.object.get(at..).unwrap_or_default());
     }
 
-    fn insert(&mut self, message: &Node<'_>, mut with: Vec<u8>) -> Result<(), Malformed> {
+    fn insert(&mut self, message: &Node<'_>, with: Vec<u8>) -> Result<(), Malformed> {
         let bytes = message.bytes()?;
         let mut end = message.at + bytes.len();
+        let mut joins = false;
         if self.encoding == Encoding::Json {
             let inner = bytes.strip_suffix(b"}").ok_or(Malformed::Shape)?;
             end -= 1;
-            let into_it = |c: &Change| c.message == message.at && c.range == (end..end);
-            if inner.trim_ascii_end() != b"{" || self.changes.iter().any(into_it) {
-                with.insert(0, b',');
-            }
+            joins = inner.trim_ascii_end() != b"{";
         }
-        self.change(message, end..end, with);
+        self.changes.push(Change {
+            message: message.at,
+            range: end..end,
+            with,
+            joins,
+        });
         Ok(())
     }
 
@@ -201,11 +212,12 @@ impl<'a> Edits<'a> {
             message: message.at,
             range,
             with,
+            joins: false,
         });
     }
 }
 
-/// Appends the message that begins at `at` with its changes made. Messages are left as they are but for those that hold
+/// Appends the message that begins at `at` with its changes, which are in order, made. Messages are left as they are but for those that hold
 /// a change, and these are messages: a change was found in them.
 fn write_message(
     changes: &[Change],
@@ -218,11 +230,9 @@ fn write_message(
         let from = message.len() - fields.0.len();
         let next = fields.next()?;
         let to = message.len() - fields.0.len();
-        let mine = changes
-            .iter()
-            .filter(|c| c.message == at && c.range.start == at + from);
+        let here = beginning(changes, at + from, at + from);
         let mut kept = true;
-        for change in mine {
+        for change in here.iter().filter(|change| change.message == at) {
             out.extend_from_slice(&change.with);
             kept &= change.range.is_empty();
         }
@@ -245,9 +255,16 @@ fn write_message(
 
 /// Whether a message with changes begins in this value. Its neighbours begin beyond their own tag and length.
 fn holds(changes: &[Change], at: usize, len: usize) -> bool {
-    changes
+    beginning(changes, at, at + len)
         .iter()
         .any(|c| at <= c.message && c.message <= at + len)
+}
+
+/// Those that begin from `first` to `last`, out of all in that order: there may be tens of thousands.
+fn beginning(changes: &[Change], first: usize, last: usize) -> &[Change] {
+    let from = changes.partition_point(|change| change.range.start < first);
+    let to = changes.partition_point(|change| change.range.start <= last);
+    changes.get(from..to).unwrap_or_default()
 }
 
 fn put_member(field: Field, value: Value<'_>, out: &mut Vec<u8>) {

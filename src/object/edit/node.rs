@@ -24,7 +24,7 @@ pub(super) enum Body<'a> {
     /// JSON: its text. Protobuf: the bytes of a length-delimited field.
     Bytes(&'a [u8]),
     /// A varint of protobuf.
-    Number,
+    Number(u64),
 }
 
 impl<'a> Node<'a> {
@@ -149,10 +149,18 @@ impl<'a> Node<'a> {
         Ok(self.text_of(field)? == text)
     }
 
+    /// Whether a field is there, and true.
+    pub fn is_true(&self, field: Field) -> Result<bool, Malformed> {
+        Ok(self.get(field)?.is_some_and(|node| match node.body {
+            Body::Bytes(text) => node.encoding == Encoding::Json && text == b"true",
+            Body::Number(number) => number != 0,
+        }))
+    }
+
     pub(super) fn bytes(&self) -> Result<&'a [u8], Malformed> {
         match self.body {
             Body::Bytes(bytes) => Ok(bytes),
-            Body::Number => Err(Malformed::Shape),
+            Body::Number(_) => Err(Malformed::Shape),
         }
     }
 
@@ -225,7 +233,7 @@ impl<'a> Node<'a> {
             let to = self.at + message.len() - fields.0.len();
             let (at, body) = match value {
                 proto::Value::Bytes(bytes) => (to - bytes.len(), Body::Bytes(bytes)),
-                proto::Value::Varint(_) => (to, Body::Number),
+                proto::Value::Varint(number) => (to, Body::Number(number)),
                 proto::Value::Fixed(_) => return Err(Malformed::Shape),
             };
             see(Node {

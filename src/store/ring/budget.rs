@@ -62,6 +62,12 @@ impl Budget {
         }
     }
 
+    /// True if a list that is written ahead may take more. None takes the last of the day's bytes, an eighth: it could be
+    /// given up halfway, and what only changes, however little, could not be written any more either.
+    pub fn has_for_list(&self) -> bool {
+        self.left() > self.daily / 8
+    }
+
     /// How much longer than usual late changes wait.
     pub fn patience(&self) -> u32 {
         if self.used() < 50 { 1 } else { 4 }
@@ -93,7 +99,11 @@ mod tests {
         assert_eq!(allowed(&budget), [[false; 2], [true; 2], [true; 2]]);
         budget.spend(5 * mib);
         assert_eq!(allowed(&budget), [[false; 2], [false; 2], [false, true]]);
-        budget.spend(7 * mib);
+        assert!(budget.has_for_list());
+        budget.spend(3 * mib);
+        assert!(!budget.has_for_list());
+        assert_eq!(allowed(&budget), [[false; 2], [false; 2], [false, true]]);
+        budget.spend(4 * mib);
         assert_eq!((allowed(&budget), budget.left()), ([[false; 2]; 3], 0));
         // A quarter of a day later there is a quarter of it.
         budget.refill(Duration::from_secs(DAY / 4));

@@ -357,7 +357,7 @@ impl<M: Media> Engine<M> {
             .collect();
         ids.sort_by_key(|(class, id)| (std::cmp::Reverse(*class), *id));
         let mut pack = Pack::default();
-        self.wear().write_to(&mut pack);
+        self.note_wear(&mut pack);
         for some in self.dropped.clone().chunks(limits::RING_DROPS_PER_FRAME) {
             if !pack.drops.is_empty() && !self.write_pack(std::mem::take(&mut pack)) {
                 return;
@@ -488,6 +488,14 @@ impl<M: Media> Engine<M> {
         }
     }
 
+    /// Says in the frame how much was written so far, where there is room for it. Whatever is written tells that, or a power
+    /// cut would give a new day's budget to a box that only ever writes lists.
+    pub(super) fn note_wear(&self, pack: &mut Pack) {
+        if pack.raw.len() + record::bytes_max(0, 0) <= self.pack_bytes() {
+            pack.add(&Record::Wear(self.wear()));
+        }
+    }
+
     /// Appends a frame, making room by what it takes.
     pub(super) fn append(&mut self, raw: &[u8], records: u16) -> Result<Place, AppendError> {
         loop {
@@ -574,11 +582,5 @@ impl Pack {
         self.raw.truncate(to.raw);
         self.records = to.records;
         self.parts.truncate(to.parts);
-    }
-}
-
-impl Wear {
-    fn write_to(self, pack: &mut Pack) {
-        pack.add(&Record::Wear(self));
     }
 }

@@ -29,19 +29,20 @@ fn file_name_of(name: Name) -> String {
 fn open(how: &mut OpenOptions, path: &Path) -> io::Result<File> {
     use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
     match fs::symlink_metadata(path) {
-        Ok(there) if !there.is_file() => Err(not_a_file()),
+        Ok(there) if !there.is_file() => Err(not_a_file(path)),
         _ => {
             let file = how.custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path)?;
             match file.metadata()?.is_file() {
                 true => Ok(file),
-                false => Err(not_a_file()),
+                false => Err(not_a_file(path)),
             }
         }
     }
 }
 
-fn not_a_file() -> io::Error {
-    io::Error::other("something that is no file is in the way")
+fn not_a_file(path: &Path) -> io::Error {
+    let path = path.display();
+    io::Error::other(format!("{path} is no file, and in the way"))
 }
 
 /// The files, and the lock that says that no other process writes them.
@@ -150,6 +151,9 @@ impl Media for Files {
         self.forget(name);
         // Whatever has the name goes: it may be a link to something that is somebody else's.
         match fs::remove_file(self.path(name)) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                return Err(not_a_file(&self.path(name)));
+            }
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -233,6 +237,9 @@ mod tests {
             files.write(Name::Segment(number), 69_999, b"x").unwrap();
         }
         files.create(Name::Super, 10).unwrap();
+        fs::create_dir(path("seg-0004")).unwrap();
+        let error = files.create(Name::Segment(4), 10).unwrap_err().to_string();
+        assert!(error.contains("seg-0004 is no file"), "{error}");
         let all = [(1, 70_000), (2, 70_000), (3, 70_000)];
         let mut there = files.segments().unwrap();
         there.sort_unstable();

@@ -198,7 +198,7 @@ impl<M: Media> Engine<M> {
         self.next_log_id = self.next_log_id.max(log_id.saturating_add(1));
         let (class, spare, held) = (filling.class, filling.replaces, filling.held_bytes as u64);
         let written = filling.written;
-        if !self.budget.allows(class, Urgency::Soon) {
+        if !self.budget.allows(class, Urgency::Soon) || !self.budget.has_for_list() {
             return Err(Why::Budget);
         }
         // One list of somebody's shall not push out all others of its class, and then not fit itself.
@@ -246,6 +246,7 @@ impl<M: Media> Engine<M> {
             if pack.records == 0 {
                 return Ok(());
             }
+            self.note_wear(&mut pack);
             let place = self.append_or_fail(&pack)?;
             let taken = self.log.bytes_from(place);
             let Some(filling) = self.fills.get_mut(&fill) else {

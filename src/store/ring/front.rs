@@ -121,7 +121,7 @@ impl Ring {
     }
 
     /// Hears what the thread has told since.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         for told in self.desk.take_told() {
             match told {
                 Told::Frozen {

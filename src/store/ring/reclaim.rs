@@ -220,10 +220,12 @@ impl<M: Media> Engine<M> {
 
     fn append_carried(
         &mut self,
-        pack: Pack,
+        mut pack: Pack,
         packed: Vec<(At, Owner, u16)>,
         moves: &mut Vec<Move>,
     ) -> Result<(), AppendError> {
+        let carried = pack.records;
+        self.note_wear(&mut pack);
         // Not `self.append`: that would reclaim in the middle of a reclaim.
         let place = match self.log.append(&pack.raw, pack.records) {
             // An object of a larger segment than there are now.
@@ -233,7 +235,7 @@ impl<M: Media> Engine<M> {
             }
             appended => appended?,
         };
-        self.counts.carried += u64::from(pack.records);
+        self.counts.carried += u64::from(carried);
         moves.extend(packed.into_iter().map(|(from, owner, record)| Move {
             owner,
             from,
@@ -316,7 +318,8 @@ impl<M: Media> Engine<M> {
         packed: &mut Vec<u64>,
         moves: &mut Vec<(u64, u16)>,
     ) -> Result<(), AppendError> {
-        let pack = std::mem::take(pack);
+        let mut pack = std::mem::take(pack);
+        self.note_wear(&mut pack);
         let place = self.log.append(&pack.raw, pack.records)?;
         moves.extend(packed.drain(..).map(|id| (id, place.segment)));
         Ok(())

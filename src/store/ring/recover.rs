@@ -126,11 +126,27 @@ fn read_super<M: Media>(media: &M) -> Result<Super, OpenError> {
             Ok(Some(read)) if read.format == FORMAT => return Ok(read),
             Ok(Some(read)) => anew = Anew::Format(read.format),
             Ok(None) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => anew = Anew::First,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Without it nothing else can be read.
+                anew = match was_used(media) {
+                    true => Anew::Unreadable,
+                    false => Anew::First,
+                }
+            }
             Err(error) => return Err(error.into()),
         }
     }
     Err(OpenError::Anew(anew))
+}
+
+/// Whether anything was ever written to a segment. Where a power cut has ended the very first start, nothing was.
+fn was_used<M: Media>(media: &M) -> bool {
+    let mut block = vec![0; BLOCK];
+    let segments = media.segments().unwrap_or_default();
+    segments.into_iter().any(|(number, _)| {
+        let read = media.read(Name::Segment(number), 0, &mut block);
+        read.is_ok() && block.iter().any(|byte| *byte != 0)
+    })
 }
 
 /// `None`: this copy is torn, or lies where nothing can be read. Errors of another kind say nothing about what is kept.

@@ -281,6 +281,39 @@ fn a_list_that_is_too_large_pushes_nobody_out() {
     assert_eq!(read(&mut engine, 1), Some(("1".to_owned(), others)));
 }
 
+/// A box that loses power before a list is whole has written all the same: again and again, if it comes to nothing more.
+#[test]
+fn what_was_written_for_nothing_counts_after_a_cut_too() {
+    let media = Memory::default();
+    let mut written = 0;
+    for round in 1..=4 {
+        let (mut engine, _) = open(&media, 1 << 20);
+        assert!(engine.wear().written >= written, "round {round}");
+        engine.begin(1, 1, None);
+        for (key, value) in random(&media, 500, 2000) {
+            if engine.put(1, &key, value.into(), 0).is_err() {
+                break;
+            }
+        }
+        // Of the last frame nothing tells.
+        written = engine.wear().written - (64 << 10);
+        assert!(written > (round << 17), "round {round}: {written}");
+    }
+}
+
+#[test]
+fn without_its_super_block_it_is_not_a_first_start() {
+    let mut media = Memory::default();
+    let (mut engine, anew) = open(&media, 1 << 20);
+    assert_eq!(anew, Some(Anew::First));
+    media.remove(Name::Super).unwrap();
+    assert_eq!(open(&media, 1 << 20).1, Some(Anew::First), "never used");
+    media.remove(Name::Super).unwrap();
+    replace(&mut engine, 1, "1", &many(1, 1));
+    engine.flush();
+    assert_eq!(open(&media, 1 << 20).1, Some(Anew::Unreadable));
+}
+
 #[test]
 fn what_a_reader_began_with_is_read_after_its_segment_is_released() {
     let media = Memory::default();

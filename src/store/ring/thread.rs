@@ -426,6 +426,8 @@ impl<M: Media> Keeper<M> {
             Message::Flush { done } => {
                 self.engine.flush();
                 if let Some(done) = done {
+                    // Whoever waits may look whether it was written.
+                    self.publish();
                     let _ = done.send(());
                 }
             }

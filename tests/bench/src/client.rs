@@ -10,6 +10,7 @@ use rustls::ClientConfig;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -20,6 +21,9 @@ pub const NOT_KEPT: &str = "other/1";
 /// Bytes of one stream that a client which does not read lets come.
 const WINDOW_BYTES: u32 = 64 << 10;
 
+/// So long a hub may take to find its server, emulated and on a busy machine.
+const FIRST_WAIT: Duration = Duration::from_secs(20);
+
 /// What a client shows.
 #[derive(Clone, Copy)]
 pub enum Token {
@@ -27,6 +31,10 @@ pub enum Token {
     Short,
     /// As long as one of a pod.
     Long,
+    /// [`Token::Long`] but for its last byte.
+    Near,
+    /// As long, and another from its first byte on.
+    Far,
 }
 
 impl Token {
@@ -34,6 +42,8 @@ impl Token {
         match self {
             Token::Short => "Bearer bench".to_owned(),
             Token::Long => format!("Bearer {:b<1100}", "bench"),
+            Token::Near => format!("Bearer {:b<1099}c", "bench"),
+            Token::Far => format!("Bearer {:c<1100}", ""),
         }
     }
 }
@@ -117,6 +127,19 @@ impl Client {
             length += frame?.data_ref().map_or(0, Bytes::len);
         }
         Ok((status, length))
+    }
+
+    /// The same, once it is a 200: a hub that has just started has not found its server yet.
+    pub async fn first(&mut self, path: &str) {
+        let start = Instant::now();
+        while start.elapsed() < FIRST_WAIT {
+            match self.get(path).await {
+                Ok((503, _)) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Ok((200, _)) => return,
+                other => panic!("GET {path}: {other:?}"),
+            }
+        }
+        panic!("GET {path}: no server");
     }
 
     /// The same, which must be a 200.

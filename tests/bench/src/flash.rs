@@ -82,24 +82,6 @@ fn open(work: &str, mib: u64, objects: u64) -> (f64, f64) {
     (nanos, number(&said, "kib") * 1024.0)
 }
 
-/// The numbers that `flash-guest` printed: a name and a value in each line.
-pub fn guest(found: &Path, table: &mut Table) {
-    let text = fs::read_to_string(found).unwrap_or_default();
-    for line in text.lines() {
-        let number = line.split_once(' ');
-        match number.and_then(|(name, value)| Some((name, value.parse().ok()?))) {
-            Some((name, value)) => table.add(name, value),
-            None => table.fail("guest", line),
-        }
-    }
-    if text.is_empty() {
-        table.fail(
-            "guest",
-            "it printed nothing; tests/bench/flash-guest says more",
-        );
-    }
-}
-
 /// A folder of its own.
 fn folder(dir: &Path, name: &str) -> String {
     let folder = dir.join(format!("flash-{name}"));

@@ -1,6 +1,6 @@
 //! Measures the hub and checks its budgets. `tests/bench/run` builds both and calls this.
 //!
-//! `edge-hub-bench HUB BUDGETS [--quick] [--only GROUP] [--cross TARGET_DIR] [--guest FOUND] [--record WHEN ON]`
+//! `edge-hub-bench HUB BUDGETS [--quick] [--only GROUP] [--cross TARGET_DIR] [--found FILE] [--record WHEN ON]`
 
 mod client;
 mod flash;
@@ -79,6 +79,14 @@ async fn measure(words: &[String]) -> bool {
                 Err(e) => table.fail(&name, &format!("{}: {e}", program.display())),
             }
         }
+        let x86_64 = Path::new(&dir).join(CROSS[2]).join("dist/edge-hub");
+        if wanted("memory") && x86_64.exists() {
+            let bench = Bench {
+                dir: bench.dir.clone(),
+                hub: x86_64,
+            };
+            memory::measure_shipped(&bench, &mut table).await;
+        }
     }
     if wanted("memory") {
         memory::measure(&bench, &mut table).await;
@@ -86,11 +94,14 @@ async fn measure(words: &[String]) -> bool {
     if wanted("instructions") {
         work::instructions(&bench, &mut table).await;
     }
+    if wanted("guesses") {
+        work::guesses(&bench, &mut table).await;
+    }
     if wanted("flash") {
         flash::measure(&bench.dir, quick, &mut table);
     }
-    if let Some(found) = after("--guest", 1) {
-        flash::guest(Path::new(&found), &mut table);
+    if let Some(found) = after("--found", 1) {
+        table.add_all(Path::new(&found));
     }
     if !quick && wanted("moments") {
         moments::cuts(&bench, &mut table).await;

@@ -50,6 +50,15 @@ pub async fn measure(bench: &Bench, table: &mut Table) {
     }
 }
 
+/// What a node takes of the program that is shipped, whose code is smaller.
+pub async fn measure_shipped(bench: &Bench, table: &mut Table) {
+    let upstream = bench.upstream();
+    let memory = Memory { bench, upstream };
+    let idle = memory.hub(8).process.settled_pss_bytes().await;
+    table.add("idle_pss_x86_64", kib(idle as f64));
+    table.add("node_pss_x86_64", memory.node().await);
+}
+
 /// KiB of a watch whose API server is gone. Each is of a list of one object, which is kept, and comes with a token of a
 /// real one's length.
 async fn held_watch(bench: &Bench, h2: bool) -> f64 {

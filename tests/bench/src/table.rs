@@ -90,6 +90,18 @@ impl Table {
         self.found += 1;
     }
 
+    /// What other programs have found: a name and a number in each line of the file.
+    pub fn add_all(&mut self, file: &Path) {
+        let text = std::fs::read_to_string(file).expect("what was found");
+        for line in text.lines() {
+            let number = line.split_once(' ');
+            match number.and_then(|(name, value)| Some((name, value.parse().ok()?))) {
+                Some((name, value)) => self.add(name, value),
+                None => self.fail("tests/bench/run", line),
+            }
+        }
+    }
+
     /// A number that could not be found: the run fails, for a check that is left out looks like one that passed.
     pub fn fail(&mut self, name: &str, why: &str) {
         println!("{name:<36} {:>12}  {why}", "FAILED");

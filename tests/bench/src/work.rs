@@ -1,10 +1,11 @@
 //! What a request costs: instructions, which are the same on every run, and CPU time beside nginx and haproxy.
 
-use crate::client::{Client, KEPT, NOT_KEPT};
+use crate::client::{Client, KEPT, NOT_KEPT, Token};
 use crate::process::{Bench, HubSetup, Served};
 use crate::table::Table;
 use crate::tls;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 const PATH: &str = "/api/v1/namespaces/n/configmaps/o";
 /// Requests under callgrind, and for CPU time.
@@ -41,6 +42,58 @@ async fn counted(
     agent: &'static str,
     requests: usize,
 ) -> f64 {
+    let (hub, out) = counting(bench, upstream);
+    let tls = tls::client(&[&bench.ca()], h2);
+    let mut client = Client::connect(hub.address, &tls, agent)
+        .await
+        .expect("a connection");
+    client.first(PATH).await;
+    for _ in 0..requests {
+        client.must(PATH).await;
+    }
+    drop(client);
+    hub.process.terminate();
+    counted_in(&out)
+}
+
+/// How much less or more it takes to refuse, without an API server, a token that is a good one but for its last byte than
+/// one that differs from the first on: who can tell them apart finds a token byte by byte.
+pub async fn guesses(bench: &Bench, table: &mut Table) {
+    let mut each = [0.0; 2];
+    for (each, token) in each.iter_mut().zip([Token::Near, Token::Far]) {
+        let few = refused(bench, token, 100).await;
+        let many = refused(bench, token, 100 + COUNTED).await;
+        *each = (many - few) / COUNTED as f64;
+    }
+    table.add("guess_instructions", each[0]);
+    table.add("guess_told_apart", (each[0] - each[1]).abs());
+}
+
+async fn refused(bench: &Bench, token: Token, requests: usize) -> f64 {
+    let upstream = bench.upstream();
+    let (hub, out) = counting(bench, &upstream);
+    let tls = tls::client(&[&bench.ca()], false);
+    let mut client = Client::connect(hub.address, &tls, KEPT)
+        .await
+        .expect("a connection");
+    client.token = Token::Long;
+    client.first(PATH).await;
+    // The object, and who the token is.
+    hub.keeps(2.0).await;
+    drop(upstream);
+    client.must(PATH).await;
+    client.token = token;
+    for _ in 0..requests {
+        let (status, _) = client.get(PATH).await.expect("an answer");
+        assert_eq!(status, 503, "a token that nobody knows");
+    }
+    drop(client);
+    hub.process.terminate();
+    counted_in(&out)
+}
+
+/// A hub whose instructions are counted into a file.
+fn counting(bench: &Bench, upstream: &Served) -> (Served, PathBuf) {
     let out = bench.dir.join("callgrind");
     let words = [
         "valgrind",
@@ -49,23 +102,16 @@ async fn counted(
         &format!("--callgrind-out-file={}", out.display()),
     ];
     let within = words.iter().map(ToString::to_string).collect();
-    let hub = bench.hub(
-        upstream.address,
-        &HubSetup {
-            within,
-            ..HubSetup::default()
-        },
-    );
-    let tls = tls::client(&[&bench.ca()], h2);
-    let mut client = Client::connect(hub.address, &tls, agent)
-        .await
-        .expect("a connection");
-    for _ in 0..requests {
-        client.must(PATH).await;
-    }
-    drop(client);
-    hub.process.terminate();
-    let text = fs::read_to_string(&out).expect("callgrind's file");
+    let setup = HubSetup {
+        within,
+        ..HubSetup::default()
+    };
+    (bench.hub(upstream.address, &setup), out)
+}
+
+/// What callgrind has counted, when the hub has ended.
+fn counted_in(out: &Path) -> f64 {
+    let text = fs::read_to_string(out).expect("callgrind's file");
     let total = text.lines().find_map(|line| {
         line.strip_prefix("summary: ")
             .or(line.strip_prefix("totals: "))

@@ -2,6 +2,7 @@
 object a line: {"e":"apply","name":..,"rv":..}, {"e":"delete",..}, {"e":"synced"} and {"e":"error","text":..}.
 
 usage: watcher.py SERVER CA TOKEN NAMESPACE stream|informer
+       watcher.py in-cluster NAMESPACE stream|informer     as a pod, by what the kubelet gives it
 """
 
 import json
@@ -9,7 +10,7 @@ import sys
 import threading
 
 import kubernetes
-from kubernetes import client, watch
+from kubernetes import client, config, watch
 
 
 def say(**words):
@@ -50,12 +51,16 @@ def informer(api, namespace):
 
 
 def main():
-    server, ca, token, namespace, how = sys.argv[1:]
-    configuration = client.Configuration()
-    configuration.host = server
-    configuration.ssl_ca_cert = ca
-    configuration.api_key = {"authorization": "Bearer " + token}
-    client.Configuration.set_default(configuration)
+    *where, namespace, how = sys.argv[1:]
+    if where == ["in-cluster"]:
+        config.load_incluster_config()
+    else:
+        server, ca, token = where
+        configuration = client.Configuration()
+        configuration.host = server
+        configuration.ssl_ca_cert = ca
+        configuration.api_key = {"authorization": "Bearer " + token}
+        client.Configuration.set_default(configuration)
     api = client.CoreV1Api()
     say(e="start", version=kubernetes.__version__)
     {"stream": stream, "informer": informer}[how](api, namespace)

@@ -2,7 +2,8 @@
 //! `{"e":"init"}`, `{"e":"init-apply","name":..}`, `{"e":"init-done"}`, `{"e":"apply","name":..,"rv":..}`,
 //! `{"e":"delete",..}` and `{"e":"error","text":..}`.
 //!
-//! usage: kube-rs-watcher KUBECONFIG NAMESPACE streaming|paged
+//! usage: kube-rs-watcher KUBECONFIG|in-cluster NAMESPACE streaming|paged
+//! `in-cluster`: as a pod, by what the kubelet gives it.
 
 use std::error::Error;
 use std::path::Path;
@@ -19,10 +20,16 @@ use serde_json::{Value, json};
 async fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [file, namespace, how] = words.as_slice() else {
-        return Err("usage: kube-rs-watcher KUBECONFIG NAMESPACE streaming|paged".into());
+        return Err(
+            "usage: kube-rs-watcher KUBECONFIG|in-cluster NAMESPACE streaming|paged".into(),
+        );
     };
-    let kubeconfig = Kubeconfig::read_from(Path::new(file))?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let config = if file == "in-cluster" {
+        Config::incluster()?
+    } else {
+        let kubeconfig = Kubeconfig::read_from(Path::new(file))?;
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
+    };
     let maps: Api<ConfigMap> = Api::namespaced(Client::try_from(config)?, namespace);
     let settings = match how.as_str() {
         "streaming" => watcher::Config::default().streaming_lists(),

@@ -5,6 +5,7 @@ HOMEPAGE = "https://github.com/edge-hub/edge-hub"
 SECTION = "net"
 LICENSE = "Apache-2.0"
 LIC_FILES_CHKSUM = "file://LICENSE;md5=3b83ef96387f14655fc854ddc3c6bd57"
+CVE_PRODUCT = "edge-hub"
 
 inherit cargo cargo-update-recipe-crates ptest-cargo systemd update-rc.d
 

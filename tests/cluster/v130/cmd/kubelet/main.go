@@ -1,0 +1,1 @@
+../../../v128/cmd/kubelet/main.go

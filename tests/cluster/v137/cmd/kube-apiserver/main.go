@@ -1,0 +1,1 @@
+../../../v136/cmd/kube-apiserver/main.go

@@ -1,0 +1,1 @@
+../../../v136/cmd/kubelet/main.go
