@@ -1235,10 +1235,21 @@ fn status_prints_what_the_hub_says() {
             b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi",
             "ended early",
         ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"a\": 1}<script",
+            "no edge-hub",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+            "no edge-hub",
+        ),
     ] {
-        let output = ask(answer, &[]);
-        assert_eq!(output.status.code(), Some(5), "{}", told(&output));
-        assert!(told(&output).contains(part), "{part} in {}", told(&output));
+        for args in [&[][..], &["--json"]] {
+            let output = ask(answer, args);
+            assert_eq!(output.status.code(), Some(5), "{}", told(&output));
+            assert!(told(&output).contains(part), "{part} in {}", told(&output));
+            assert!(output.stdout.is_empty(), "{}", told(&output));
+        }
     }
 }
 
