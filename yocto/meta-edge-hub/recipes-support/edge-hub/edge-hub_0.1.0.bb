@@ -36,7 +36,8 @@ PACKAGECONFIG[setup] = "--features setup"
 # 64-bit time on 32-bit machines: without it the program ends in January 2038.
 export RUST_LIBC_UNSTABLE_MUSL_V1_2_3 = "1"
 
-# What is kept on flash. On a read-only root file system it must be on the data partition.
+# What is kept on flash. On a read-only root file system it must be on the data partition. The sample names it; where
+# config.json names none it is /etc/kubernetes/cache, so the unit opens both.
 EDGE_HUB_CACHE_DIR ?= "${localstatedir}/lib/edge-hub/cache"
 
 SYSTEMD_SERVICE:${PN} = "edge-hub.service"
@@ -47,7 +48,8 @@ do_install:append() {
     install -d ${D}${sbindir} ${D}${systemd_system_unitdir} ${D}${sysconfdir}/edge-hub ${D}${sysconfdir}/init.d
     mv ${D}${bindir}/edge-hub ${D}${sbindir}/edge-hub
     rmdir --ignore-fail-on-non-empty ${D}${bindir}
-    sed -e 's,/usr/bin/edge-hub,${sbindir}/edge-hub,' -e 's,/etc/kubernetes/cache,${EDGE_HUB_CACHE_DIR},' \
+    sed -e 's,/usr/bin/edge-hub,${sbindir}/edge-hub,' -e 's,^ReadWritePaths=.*,& -${EDGE_HUB_CACHE_DIR},' \
+        -e 's,^ExecStartPre=.*/etc/kubernetes/cache$,& ${EDGE_HUB_CACHE_DIR},' \
         ${S}/cross/files/edge-hub.service > ${D}${systemd_system_unitdir}/edge-hub.service
     chmod 0644 ${D}${systemd_system_unitdir}/edge-hub.service
     sed -e 's,@SBINDIR@,${sbindir},' ${EDGE_HUB_UNPACKED}/edge-hub.init > ${D}${sysconfdir}/init.d/edge-hub
