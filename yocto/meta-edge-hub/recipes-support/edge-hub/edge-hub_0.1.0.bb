@@ -11,14 +11,22 @@ inherit cargo cargo-update-recipe-crates ptest-cargo systemd update-rc.d
 
 # The repository in which this layer lies, at the revision that is checked out; or a mirror and a revision of your own:
 #   EDGE_HUB_SRC = "git://HOST/edge-hub.git;protocol=https;branch=main"  and  SRCREV:pn-edge-hub = "..."
+# AUTOREV is asked once for each run of bitbake: a commit in between does not change what is being built.
 EDGE_HUB_REPOSITORY = "${@os.path.realpath(d.getVar('THISDIR') + '/../../../..')}"
-EDGE_HUB_SRC ?= "git://${EDGE_HUB_REPOSITORY};protocol=file;nobranch=1"
+EDGE_HUB_SRC ?= "git://${EDGE_HUB_REPOSITORY};protocol=file;nobranch=1;usehead=1"
 SRC_URI = "${EDGE_HUB_SRC};destsuffix=${BP} \
            file://edge-hub.init \
            file://edge-hub.volatiles \
            "
-SRCREV ?= "${@bb.process.run('git -C %s rev-parse HEAD' % d.getVar('EDGE_HUB_REPOSITORY'))[0].strip()}"
+SRCREV ?= "${AUTOREV}"
 require edge-hub-crates.inc
+
+# A layer without its repository, as an archive has it, is no reason for bitbake to stop.
+python () {
+    repository = d.getVar("EDGE_HUB_REPOSITORY")
+    if "://%s;" % repository in d.getVar("EDGE_HUB_SRC") and not os.path.exists(repository + "/.git"):
+        raise bb.parse.SkipRecipe("%s is no git checkout; name EDGE_HUB_SRC and SRCREV:pn-edge-hub" % repository)
+}
 
 # Where sources are unpacked differs from release to release; this finds them from scarthgap on.
 EDGE_HUB_UNPACKED = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}"
