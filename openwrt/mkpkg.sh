@@ -32,6 +32,7 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 release=$(sed -n 's/^PKG_RELEASE:=//p' openwrt/edge-hub/Makefile)
 # A version of Cargo's with a hyphen has an underscore there.
 full=${version/-/_}-r$release
+# An archive of the source has no date. A checkout has one, also where git refuses to tell it: other bytes would come out.
 epoch=${SOURCE_DATE_EPOCH:-$(if [ -e .git ]; then git log -1 --format=%ct; else echo 0; fi)}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
